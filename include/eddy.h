@@ -1,0 +1,426 @@
+/* eddy.h - buffered streams over an event loop, for C and everything that speaks C.
+ *
+ * The rules, once, for the whole header:
+ *
+ *  1. Every pointer to an eddy type that is not const is a handle: a ticket, not an address. It may be
+ *     copied, compared and kept, and never looked into. A handle that is NULL, freed, of another kind, or
+ *     of another thread's loop is refused with an error; it is never undefined behaviour.
+ *  2. A loop and all its handles belong to the thread that made the loop, or attached it. From elsewhere
+ *     only eddy_loop_call_soon_threadsafe() may be called. After fork() the child may free what it
+ *     inherited, and make loops of its own.
+ *  3. Your functions are called from within eddy_loop_run(), _run_forever(), _run_once() and
+ *     eddy_loop_free(), and from nowhere else: never from within the call that started the operation. You
+ *     may call anything in this header from within them, except the three that run, for the same loop;
+ *     eddy_loop_free() then waits until run returns. They may not throw, longjmp or end the thread.
+ *  4. Calls that return eddy_op start something. Not negative: accepted, and the callback will run exactly
+ *     once, whatever happens. Negative: refused, and it will never run. Other calls return 0, or a negative
+ *     code. Refusals tell of the caller's mistakes; callbacks tell of the world's.
+ *  5. What you pass in is copied: yours again when the call returns. What a callback is given besides
+ *     handles is lent: good until it returns. Text, and bytes that a read lends, are followed by a NUL that
+ *     their length leaves out. Text is UTF-8, ports are numbers of the host's own order, times are
+ *     milliseconds. errno after a call means nothing.
+ *  6. Freeing a loop frees all that lives on it. Freeing a writer closes its connection and frees its
+ *     reader. Freeing anything, at any time, inside any callback, twice, or freeing NULL, is safe. Reads and
+ *     drains then end with EDDY_ECANCELED. The callback of eddy_writer_wait_closed() is the last of its
+ *     connection, also after eddy_writer_free(): free what its callbacks share there. Standing callbacks
+ *     (clients, exceptions) run any number of times, and never again once the call that ends them has
+ *     returned.
+ *  7. Options may be NULL. A zero field asks for the default.
+ *  8. What a code cannot tell (a handle that is no good, a refusal by a call that returns no code, a client
+ *     that could not be accepted) goes to the exception handler of the calling thread's loop, from its next
+ *     run. Nothing is printed but by the default one, and no signal is raised or handled. */
+#ifndef EDDY_H
+#define EDDY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define EDDY_VERSION "0.1.0"
+#define EDDY_VERSION_NUMBER 0x000100
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* An event loop. */
+typedef struct eddy_loop eddy_loop;
+typedef struct eddy_reader eddy_reader;
+typedef struct eddy_writer eddy_writer;
+typedef struct eddy_server eddy_server;
+typedef struct eddy_protocol eddy_protocol;
+typedef struct eddy_transport eddy_transport;
+
+/* A receipt for something started, to cancel it by; or, negative, the reason why it was refused. */
+typedef int64_t eddy_op;
+
+/* Bytes that lie somewhere else. */
+typedef struct eddy_bytes {
+    const void *data;
+    size_t len;
+} eddy_bytes;
+
+/* ---- errors -------------------------------------------------------------------------------------------- */
+
+/* From -1: the caller's mistakes, returned at once. From -32: the world's troubles, told to callbacks.
+ * Positive codes are yours, for eddy_reader_set_exception() and eddy_protocol_connection_lost(). */
+enum {
+    EDDY_OK = 0,
+    /* An argument makes no sense. */
+    EDDY_EINVAL = -1,
+    /* The handle is NULL, freed, or of another kind. */
+    EDDY_ESTALE = -2,
+    /* The handle's loop belongs to another thread. */
+    EDDY_ETHREAD = -3,
+    /* Somebody is already waiting for this. */
+    EDDY_EBUSY = -4,
+    /* Too early or too late for this. */
+    EDDY_ESTATE = -5,
+    /* This transport or this platform cannot. */
+    EDDY_ENOTSUP = -6,
+    /* There is no memory for it; nothing was taken. */
+    EDDY_EFULL = -7,
+    /* A bug in eddy; please report it. */
+    EDDY_EPANIC = -8,
+    /* The system refused: see eddy_error_errno(). */
+    EDDY_ESYSTEM = -32,
+    /* No such host. */
+    EDDY_ERESOLVE = -33,
+    /* An open connection is gone: see eddy_error_errno(); 0: this side closed or aborted it. */
+    EDDY_ELOST = -34,
+    /* End of stream too early: see eddy_error_expected(), eddy_error_partial(). */
+    EDDY_EINCOMPLETE = -35,
+    /* The line is longer than the reader's limit: see eddy_error_consumed(). */
+    EDDY_ELIMIT = -36,
+    /* eddy_loop_cancel() was asked for it, or what it was about was freed. */
+    EDDY_ECANCELED = -39,
+};
+
+/* What went wrong. Lent, const, and a ticket too: after its callback it reads as EDDY_ESTALE, never as memory. */
+typedef struct eddy_error eddy_error;
+
+/* What a code means, in a few words: a text that stays for ever. From any thread. */
+const char *eddy_strerror(int code);
+
+/* EDDY_OK for NULL; EDDY_ESTALE for an error that was kept beyond its callback. */
+int eddy_error_code(const eddy_error *error);
+
+/* The system's reason; 0: none. */
+int eddy_error_errno(const eddy_error *error);
+
+/* In words, and with what it was about; empty for NULL. Lent as the error is. */
+const char *eddy_error_message(const eddy_error *error);
+
+/* How many bytes were asked for, when EDDY_EINCOMPLETE; 0 when nobody knows. */
+size_t eddy_error_expected(const eddy_error *error);
+
+/* What had come before the end, when EDDY_EINCOMPLETE; NULL otherwise. Lent as the error is. */
+const char *eddy_error_partial(const eddy_error *error, size_t *len);
+
+/* How far the search for the end of the line got, when EDDY_ELIMIT. */
+size_t eddy_error_consumed(const eddy_error *error);
+
+/* ---- callbacks: whom it is about, what came, what went wrong (NULL: nothing did), your own argument ---- */
+
+typedef void (*eddy_loop_cb)(eddy_loop *loop, const eddy_error *error, void *arg);
+
+/* len 0 and no error: the end of the stream. */
+typedef void (*eddy_read_cb)(eddy_reader *reader, const char *bytes, size_t len, const eddy_error *error,
+                             void *arg);
+typedef void (*eddy_writer_cb)(eddy_writer *writer, const eddy_error *error, void *arg);
+typedef void (*eddy_stream_cb)(eddy_reader *reader, eddy_writer *writer, const eddy_error *error, void *arg);
+typedef void (*eddy_server_cb)(eddy_server *server, const eddy_error *error, void *arg);
+typedef void (*eddy_exception_cb)(eddy_loop *loop, const char *message, const eddy_error *error, void *arg);
+
+/* ---- loop ---------------------------------------------------------------------------------------------- */
+
+/* The thread's own, from now on. NULL when there is no memory, no descriptor, or 255 of them. */
+eddy_loop *eddy_loop_new(void);
+
+/* What is still waiting ends with EDDY_ECANCELED; what was gathered is sent, if the sockets take it. */
+void eddy_loop_free(eddy_loop *loop);
+
+/* Until nothing is left to wait for, or eddy_loop_stop(). */
+int eddy_loop_run(eddy_loop *loop);
+
+/* Until eddy_loop_stop(). */
+int eddy_loop_run_forever(eddy_loop *loop);
+
+/* One round, which waits no longer than this (-1: for ever). 1: there is more to wait for; 0: there is not. */
+int eddy_loop_run_once(eddy_loop *loop, int timeout_ms);
+
+/* Run returns after the callback that says so; what else there was to call waits for the next run. */
+int eddy_loop_stop(eddy_loop *loop);
+bool eddy_loop_is_running(eddy_loop *loop);
+
+/* Let go of this thread, while not running, for another one to attach. */
+int eddy_loop_detach(eddy_loop *loop);
+
+/* Belong to the thread that calls this. EDDY_ETHREAD while another one has it. */
+int eddy_loop_attach(eddy_loop *loop);
+
+/* In the next round, in the order in which they were asked for. */
+eddy_op eddy_loop_call_soon(eddy_loop *loop, eddy_loop_cb cb, void *arg);
+
+/* Never early; equal ones in the order in which they were asked for. UINT64_MAX is never. */
+eddy_op eddy_loop_call_later(eddy_loop *loop, uint64_t delay_ms, eddy_loop_cb cb, void *arg);
+
+/* From any thread. 0: cb runs once on the loop's thread, or gets EDDY_ECANCELED when the loop is freed. */
+int eddy_loop_call_soon_threadsafe(eddy_loop *loop, eddy_loop_cb cb, void *arg);
+
+/* The operation's callback gets EDDY_ECANCELED, in the next round. EDDY_ESTALE: it has been called already. */
+int eddy_loop_cancel(eddy_loop *loop, eddy_op op);
+
+/* NULL: the default one, which prints a line on standard error. */
+int eddy_loop_set_exception_handler(eddy_loop *loop, eddy_exception_cb cb, void *arg);
+
+/* Milliseconds since the loop was made, by a clock that never goes back. */
+uint64_t eddy_loop_time(eddy_loop *loop);
+
+/* To watch from another loop: readable whenever eddy_loop_run_once(loop, 0) has work. -1: no loop. */
+int eddy_loop_fd(eddy_loop *loop);
+
+/* Milliseconds until something is due; -1: nothing is. */
+int eddy_loop_timeout(eddy_loop *loop);
+
+/* ---- opening ------------------------------------------------------------------------------------------- */
+
+/* All fields: 0 is the default. */
+typedef struct eddy_options {
+    /* sizeof(eddy_options): set by EDDY_OPTIONS(). */
+    size_t size;
+    /* The longest line, and half the most that is buffered; default 64 KiB. */
+    size_t limit;
+    /* Client: bind to this address first, and to this port. */
+    const char *local_host;
+    uint16_t local_port;
+    /* AF_INET or AF_INET6; default: both. */
+    int family;
+    /* Server: connections that wait to be accepted; default 100. */
+    int backlog;
+    /* Server: share the port with other loops or processes. */
+    int reuse_port;
+    /* Server: refuse a port that an old connection still holds. */
+    int no_reuse_address;
+    /* Unix server: leave the file behind on close. */
+    int keep_socket_file;
+    int keep_alive;
+    /* Leave Nagle's algorithm on; default: off, as in asyncio. */
+    int delay;
+} eddy_options;
+
+#ifndef __cplusplus /* C++ has no compound literals: eddy_options o = {}; o.size = sizeof o; o.limit = 1024; */
+#define EDDY_OPTIONS(...) (&(eddy_options){ .size = sizeof(eddy_options), __VA_ARGS__ })
+#endif
+
+/* cb gets a reader and a writer, or an error: EDDY_ERESOLVE, EDDY_ESYSTEM, EDDY_ECANCELED. */
+eddy_op eddy_open_connection(eddy_loop *loop, const char *host, uint16_t port, const eddy_options *options,
+                             eddy_stream_cb cb, void *arg);
+
+/* A path that begins with '@' is an abstract name. */
+eddy_op eddy_open_unix_connection(eddy_loop *loop, const char *path, const eddy_options *options,
+                                  eddy_stream_cb cb, void *arg);
+
+/* client_cb runs once for every connection accepted. host NULL or "": every address of this machine; port 0:
+ * any that is free, see eddy_server_sockname(). */
+eddy_op eddy_start_server(eddy_loop *loop, eddy_stream_cb client_cb, const char *host, uint16_t port,
+                          const eddy_options *options, eddy_server_cb cb, void *arg);
+
+/* A socket file that nobody answers on is replaced; whatever else is at the path is EADDRINUSE. */
+eddy_op eddy_start_unix_server(eddy_loop *loop, eddy_stream_cb client_cb, const char *path,
+                               const eddy_options *options, eddy_server_cb cb, void *arg);
+
+/* The same over a descriptor that is already connected, or already listening; eddy owns it once it is accepted. */
+eddy_op eddy_open_socket(eddy_loop *loop, intptr_t fd, const eddy_options *options, eddy_stream_cb cb,
+                         void *arg);
+eddy_op eddy_start_socket_server(eddy_loop *loop, eddy_stream_cb client_cb, intptr_t fd,
+                                 const eddy_options *options, eddy_server_cb cb, void *arg);
+
+/* ---- reader -------------------------------------------------------------------------------------------- */
+
+/* As a count: all there is, to the end of the stream. As a mark: the default. */
+#define EDDY_UNTIL_EOF SIZE_MAX
+
+/* A reader without a connection, to be fed by hand. NULL when refused: limit 0, say. */
+eddy_reader *eddy_reader_new(eddy_loop *loop, size_t limit);
+
+/* What comes for it from now on goes nowhere; its writer goes on. */
+void eddy_reader_free(eddy_reader *reader);
+
+/* One read at a time: a second is refused with EDDY_EBUSY. At the end of the stream read and readline give no
+ * bytes (len 0) and no error; readexactly and readuntil give EDDY_EINCOMPLETE.
+ * read: what is there, at least 1 byte and at most n; EDDY_UNTIL_EOF: all, up to the end. */
+eddy_op eddy_reader_read(eddy_reader *reader, size_t n, eddy_read_cb cb, void *arg);
+
+/* With its newline; without one at the end of the stream. Longer than the limit: EDDY_ELIMIT, once, and all of that
+ * line is skipped. */
+eddy_op eddy_reader_readline(eddy_reader *reader, eddy_read_cb cb, void *arg);
+eddy_op eddy_reader_readexactly(eddy_reader *reader, size_t n, eddy_read_cb cb, void *arg);
+
+/* With the separator. Further off than the limit: EDDY_ELIMIT, and everything stays. */
+eddy_op eddy_reader_readuntil(eddy_reader *reader, const void *separator, size_t len, eddy_read_cb cb,
+                              void *arg);
+
+/* The match that ends first. */
+eddy_op eddy_reader_readuntil_any(eddy_reader *reader, const eddy_bytes *separators, size_t count,
+                                  eddy_read_cb cb, void *arg);
+
+/* To the end; EDDY_ELIMIT past max, and everything stays. */
+eddy_op eddy_reader_readall(eddy_reader *reader, size_t max, eddy_read_cb cb, void *arg);
+
+/* The stream has ended, and nothing is left of it. */
+bool eddy_reader_at_eof(eddy_reader *reader);
+
+/* A look at what has come and is not asked for; lent until the next call. */
+size_t eddy_reader_buffered(eddy_reader *reader, const char **bytes);
+
+/* Feeding by hand, as a protocol does. EDDY_ESTATE after feed_eof. */
+int eddy_reader_feed_data(eddy_reader *reader, const void *bytes, size_t len);
+int eddy_reader_feed_eof(eddy_reader *reader);
+
+/* Any code but 0; message may be NULL. */
+int eddy_reader_set_exception(eddy_reader *reader, int code, const char *message);
+
+/* What set_exception, or the connection, left; NULL: nothing. Lent until the next call. */
+const eddy_error *eddy_reader_exception(eddy_reader *reader);
+
+/* Once: the transport that is paused when more than twice the limit is buffered. EDDY_ESTATE: it has one. */
+int eddy_reader_set_transport(eddy_reader *reader, eddy_transport *transport);
+
+/* ---- writer -------------------------------------------------------------------------------------------- */
+
+/* A writer on a transport of your own making; protocol and reader may be NULL. NULL when refused: a transport has
+ * one writer. */
+eddy_writer *eddy_writer_new(eddy_transport *transport, eddy_protocol *protocol, eddy_reader *reader);
+
+/* Closes the connection, after what is gathered has gone out, and frees its reader. */
+void eddy_writer_free(eddy_writer *writer);
+
+/* Writing never waits and never fails for the network's sake: drain, or the next read, tells. Both give 1, not 0,
+ * when what is gathered stands above the high-water mark: taken all the same, but time to drain. EDDY_ESTATE after
+ * close and after write_eof. */
+int eddy_writer_write(eddy_writer *writer, const void *bytes, size_t len);
+
+/* All of them, or with a refusal none. */
+int eddy_writer_writelines(eddy_writer *writer, const eddy_bytes *lines, size_t count);
+
+/* Waits, after the high-water mark was passed, until the low one is reached; otherwise calls back next. Any number may
+ * wait. EDDY_ELOST when the connection is gone, or goes; or the reader's error. */
+eddy_op eddy_writer_drain(eddy_writer *writer, eddy_writer_cb cb, void *arg);
+
+/* Ends this side of the stream once what is gathered has gone out; reading goes on. */
+int eddy_writer_write_eof(eddy_writer *writer);
+bool eddy_writer_can_write_eof(eddy_writer *writer);
+
+/* After what is gathered has gone out. Reading stops at once; what has come can still be read. */
+int eddy_writer_close(eddy_writer *writer);
+
+/* Now: what is gathered is lost, and the peer gets a reset. */
+int eddy_writer_abort(eddy_writer *writer);
+
+/* Closed or aborted by this side, or lost. */
+bool eddy_writer_is_closing(eddy_writer *writer);
+
+/* Defaults 65536 and 16384. SIZE_MAX for one of them: what the other says, 4 times or a quarter. */
+int eddy_writer_set_write_buffer_limits(eddy_writer *writer, size_t high, size_t low);
+size_t eddy_writer_get_write_buffer_size(eddy_writer *writer);
+
+/* Until the connection is closed or lost: EDDY_ELOST when the network took it. Any number may wait, also afterwards. */
+eddy_op eddy_writer_wait_closed(eddy_writer *writer, eddy_writer_cb cb, void *arg);
+
+/* "peername", "sockname", "socket" (the descriptor, in digits), or what eddy_transport_set_extra_info() gave; NULL if
+ * there is none. Lent until the connection is gone. */
+const char *eddy_writer_get_extra_info(eddy_writer *writer, const char *name, size_t *len);
+eddy_transport *eddy_writer_transport(eddy_writer *writer);
+
+/* ---- server -------------------------------------------------------------------------------------------- */
+
+/* No new clients, from this moment; the present ones stay. */
+int eddy_server_close(eddy_server *server);
+
+/* Until it is closed and its last client is gone. */
+eddy_op eddy_server_wait_closed(eddy_server *server, eddy_server_cb cb, void *arg);
+
+/* As eddy_writer_close() on each client that is left. */
+int eddy_server_close_clients(eddy_server *server);
+int eddy_server_abort_clients(eddy_server *server);
+bool eddy_server_is_serving(eddy_server *server);
+
+/* "127.0.0.1:8080", or a path; NULL past the last, and once closed. Lent until then. */
+const char *eddy_server_sockname(eddy_server *server, size_t index);
+
+/* The descriptor; -1 past the last, and once closed. */
+intptr_t eddy_server_socket(eddy_server *server, size_t index);
+
+/* Closes it. Those who wait for its end are still told. */
+void eddy_server_free(eddy_server *server);
+
+/* ---- making your own: transports, and the protocol between a transport and a reader -------------------- */
+
+/* Your functions, called from run and never from within a call of yours. What they do is up to them; what they find
+ * out they tell the protocol. */
+typedef struct eddy_transport_ops {
+    /* sizeof(eddy_transport_ops). */
+    size_t size;
+    /* The bytes are lent until it returns, and no NUL follows them. */
+    void (*write)(eddy_transport *transport, const char *bytes, size_t len, void *arg);
+    /* NULL: it cannot. */
+    void (*write_eof)(eddy_transport *transport, void *arg);
+    /* All that was written has been handed over. When it is done: eddy_protocol_connection_lost(). */
+    void (*close)(eddy_transport *transport, void *arg);
+    void (*abort)(eddy_transport *transport, void *arg);
+    /* NULL: it cannot. */
+    void (*pause_reading)(eddy_transport *transport, void *arg);
+    void (*resume_reading)(eddy_transport *transport, void *arg);
+    /* The last call, after connection_lost: free arg here. */
+    void (*release)(void *arg);
+} eddy_transport_ops;
+
+/* write, close, abort and release must be there. NULL when refused; then release is not called. */
+eddy_transport *eddy_transport_new(eddy_loop *loop, const eddy_transport_ops *ops, void *arg);
+
+/* For eddy_writer_get_extra_info(). */
+int eddy_transport_set_extra_info(eddy_transport *transport, const char *name, const void *value, size_t len);
+
+/* For your own reasons, beside the reader's; EDDY_ENOTSUP: it cannot. */
+int eddy_transport_pause_reading(eddy_transport *transport);
+int eddy_transport_resume_reading(eddy_transport *transport);
+bool eddy_transport_is_reading(eddy_transport *transport);
+int eddy_transport_close(eddy_transport *transport);
+int eddy_transport_abort(eddy_transport *transport);
+bool eddy_transport_is_closing(eddy_transport *transport);
+
+/* Feeds the reader. client_cb, which may be NULL, gets the reader and a new writer once a connection is made. */
+eddy_protocol *eddy_protocol_new(eddy_loop *loop, eddy_reader *reader, eddy_stream_cb client_cb, void *arg);
+
+/* Once: from now on the transport is this stream's. */
+int eddy_protocol_connection_made(eddy_protocol *protocol, eddy_transport *transport);
+int eddy_protocol_data_received(eddy_protocol *protocol, const void *bytes, size_t len);
+
+/* True: keep the transport open for writing. */
+bool eddy_protocol_eof_received(eddy_protocol *protocol);
+
+/* Your transport cannot take more for now: drains wait until it can. */
+int eddy_protocol_pause_writing(eddy_protocol *protocol);
+int eddy_protocol_resume_writing(eddy_protocol *protocol);
+
+/* Once, and last. Code 0: closed in peace. */
+int eddy_protocol_connection_lost(eddy_protocol *protocol, int code, const char *message);
+
+/* If its connection is not lost yet, it is now, in peace. */
+void eddy_protocol_free(eddy_protocol *protocol);
+
+/* ---- looking ------------------------------------------------------------------------------------------- */
+
+/* "0.1.0": what EDDY_VERSION was when the library was built. */
+const char *eddy_version(void);
+
+/* "<eddy_reader 42 bytes eof>", for debuggers: any handle, and whatever else it may be. Lent until the thread's next
+ * call of it. */
+const char *eddy_repr(const void *handle);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

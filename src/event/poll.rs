@@ -1,0 +1,95 @@
+//! Readiness, by mio. Every socket is registered once, edge-triggered, for all that can happen to it; what it is ready
+//! for is remembered by its owner. Nothing is ever deregistered: closing does that, and a late event finds nobody,
+//! since its token is a ticket. (A forked child that deregistered would silence its parent.)
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Token, Waker};
+
+const EVENTS: usize = 1024;
+
+/// What happened to the thing that a number stands for.
+#[derive(Clone, Copy, Debug)]
+pub struct Event {
+    pub number: usize,
+    pub readable: bool,
+    pub writable: bool,
+    /// The peer has closed, or there is an error, or urgent data: a short read does not mean that nothing is left.
+    pub more: bool,
+}
+
+#[derive(Debug)]
+pub struct Poll {
+    poll: mio::Poll,
+    events: Events,
+}
+
+impl Poll {
+    pub fn new() -> io::Result<Poll> {
+        let _guard = StandardDescriptors::occupy();
+        Ok(Poll { poll: mio::Poll::new()?, events: Events::with_capacity(EVENTS) })
+    }
+
+    pub fn waker(&self, number: usize) -> io::Result<Waker> {
+        let _guard = StandardDescriptors::occupy();
+        Waker::new(self.poll.registry(), Token(number))
+    }
+
+    pub fn register(&self, fd: RawFd, number: usize) -> io::Result<()> {
+        self.poll.registry().register(&mut SourceFd(&fd), Token(number), interest())
+    }
+
+    /// The same descriptor under another number; what it is ready for is told again.
+    pub fn reregister(&self, fd: RawFd, number: usize) -> io::Result<()> {
+        self.poll.registry().reregister(&mut SourceFd(&fd), Token(number), interest())
+    }
+
+    /// Appends what has happened to `into`. A signal may end the wait early.
+    pub fn wait(&mut self, timeout: Option<Duration>, into: &mut Vec<Event>) -> io::Result<()> {
+        match self.poll.poll(&mut self.events, timeout) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            result => result?,
+        }
+        into.extend(self.events.iter().map(|event| Event {
+            number: event.token().0,
+            readable: event.is_readable() || event.is_read_closed() || event.is_error(),
+            writable: event.is_writable() || event.is_write_closed() || event.is_error(),
+            more: event.is_read_closed() || event.is_error() || event.is_priority(),
+        }));
+        Ok(())
+    }
+
+    pub fn raw_fd(&self) -> RawFd {
+        self.poll.as_raw_fd()
+    }
+}
+
+fn interest() -> Interest {
+    let both = Interest::READABLE | Interest::WRITABLE;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    return both | Interest::PRIORITY;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    both
+}
+
+/// Holds those of descriptors 0 to 2 that the host has closed, while something is opened that must not get one.
+struct StandardDescriptors {
+    _held: Vec<File>,
+}
+
+impl StandardDescriptors {
+    fn occupy() -> StandardDescriptors {
+        let mut held = Vec::new();
+        while let Ok(file) = File::open("/dev/null") {
+            if file.as_raw_fd() > 2 {
+                break;
+            }
+            held.push(file);
+        }
+        StandardDescriptors { _held: held }
+    }
+}

@@ -1,0 +1,94 @@
+//! What is due when: a heap, earliest first, equal ones in the order they were set. Whoever sets a timer says by a
+//! number what is to be looked at then; a timer that is no longer wanted is found stale when it comes up.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::{Duration, Instant};
+
+#[derive(Debug)]
+pub struct Timers {
+    start: Instant,
+    heap: BinaryHeap<Reverse<(Duration, u64, usize)>>,
+    set: u64,
+    stale: usize,
+}
+
+impl Default for Timers {
+    fn default() -> Timers {
+        Timers { start: Instant::now(), heap: BinaryHeap::new(), set: 0, stale: 0 }
+    }
+}
+
+impl Timers {
+    /// Time since the loop was made, by a clock that never goes back.
+    pub fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// A time too far away to be told is never.
+    pub fn set(&mut self, delay: Duration, number: usize) {
+        if let Some(due) = self.now().checked_add(delay) {
+            self.set += 1;
+            self.heap.push(Reverse((due, self.set, number)));
+        }
+    }
+
+    /// The next number that is due by `now`.
+    pub fn pop(&mut self, now: Duration) -> Option<usize> {
+        match self.heap.peek() {
+            Some(Reverse((due, _, _))) if *due <= now => {
+                self.stale = self.stale.saturating_sub(1);
+                self.heap.pop().map(|Reverse((_, _, number))| number)
+            }
+            _ => None,
+        }
+    }
+
+    /// How long until something is due.
+    pub fn next(&self) -> Option<Duration> {
+        self.heap.peek().map(|Reverse((due, _, _))| due.saturating_sub(self.now()))
+    }
+
+    /// One of them is no longer wanted. Once half are not, those that `wanted` does not know are thrown out.
+    pub fn forget(&mut self, wanted: impl Fn(usize) -> bool) {
+        self.stale += 1;
+        if self.stale > 64 && self.stale > self.heap.len() / 2 {
+            self.heap.retain(|Reverse((_, _, number))| wanted(*number));
+            self.stale = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn earliest_first_and_equal_ones_in_order() {
+        let mut timers = Timers::default();
+        timers.set(Duration::from_secs(2), 3);
+        timers.set(Duration::from_secs(1), 1);
+        timers.set(Duration::from_secs(1), 2);
+        assert_eq!(timers.pop(Duration::ZERO), None);
+        let late = Duration::from_secs(60);
+        let order: Vec<_> = std::iter::from_fn(|| timers.pop(late)).collect();
+        assert_eq!(order, [1, 2, 3]);
+    }
+
+    #[test]
+    fn never_is_never() {
+        let mut timers = Timers::default();
+        timers.set(Duration::MAX, 1);
+        assert_eq!(timers.next(), None);
+    }
+
+    #[test]
+    fn forgotten_ones_do_not_pile_up() {
+        let mut timers = Timers::default();
+        for number in 0..10_000 {
+            timers.set(Duration::from_secs(3600), number);
+            timers.forget(|_| false);
+        }
+        assert!(timers.heap.len() < 200);
+    }
+}

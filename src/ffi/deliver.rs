@@ -1,0 +1,113 @@
+//! Where callbacks go out: what the core says is to be called is called here, and nowhere else, with nothing borrowed.
+
+use std::ffi::{c_char, c_void};
+use std::io::Write;
+use std::mem::transmute;
+
+use super::door;
+use super::errors::eddy_error;
+use super::types::*;
+use crate::call::{Call, Callback};
+use crate::error::{Error, c_string};
+use crate::hub::Connection;
+use crate::table::{Id, Kind};
+
+type LoopFn = unsafe extern "C-unwind" fn(*mut eddy_loop, *const eddy_error, *mut c_void);
+type ReadFn =
+    unsafe extern "C-unwind" fn(*mut eddy_reader, *const c_char, usize, *const eddy_error, *mut c_void);
+type WriterFn = unsafe extern "C-unwind" fn(*mut eddy_writer, *const eddy_error, *mut c_void);
+type StreamFn =
+    unsafe extern "C-unwind" fn(*mut eddy_reader, *mut eddy_writer, *const eddy_error, *mut c_void);
+type ServerFn = unsafe extern "C-unwind" fn(*mut eddy_server, *const eddy_error, *mut c_void);
+type ExceptionFn = unsafe extern "C-unwind" fn(*mut eddy_loop, *const c_char, *const eddy_error, *mut c_void);
+type TransportWriteFn = unsafe extern "C-unwind" fn(*mut eddy_transport, *const c_char, usize, *mut c_void);
+type TransportFn = unsafe extern "C-unwind" fn(*mut eddy_transport, *mut c_void);
+type ReleaseFn = unsafe extern "C-unwind" fn(*mut c_void);
+
+fn handle<H>(id: Option<Id<Connection>>, face: Kind) -> *mut H {
+    id.map_or(0, |id| id.face(face)) as *mut H
+}
+
+/// Lends an error for as long as `f` runs.
+fn with_error(loop_number: usize, error: Option<Box<Error>>, f: impl FnOnce(*const eddy_error)) {
+    let Some(error) = error else { return f(std::ptr::null()) };
+    let lent = door::within(loop_number, |hub| Ok(hub.lend_error(*error))).ok().flatten();
+    f(lent.map_or(0, Id::number) as *const eddy_error);
+    if let Some(lent) = lent {
+        let _ = door::within(loop_number, |hub| {
+            hub.take_back_error(lent);
+            Ok(())
+        });
+    }
+}
+
+/// Calls.
+///
+/// SAFETY, for every transmute below: `function` is the address of the C function that came in through the door for
+/// exactly this kind of call, as the type named here, and never NULL; what is lent lies in a buffer that the hub leaves
+/// alone until it is next asked for a call. What the C function does is its author's to answer for.
+#[inline]
+pub(super) fn deliver(loop_number: usize, call: Call) {
+    let this_loop = loop_number as *mut eddy_loop;
+    match call {
+        Call::Read { callback, stream, bytes } => {
+            let reader = stream.face(Kind::Reader) as *mut eddy_reader;
+            unsafe {
+                let function: ReadFn = transmute(callback.function);
+                function(reader, bytes.start.cast(), bytes.len, std::ptr::null(), argument(callback));
+            }
+        }
+        Call::ReadFailed { callback, stream, error } => {
+            with_error(loop_number, Some(error), |error| unsafe {
+                let function: ReadFn = transmute(callback.function);
+                let reader = stream.face(Kind::Reader) as *mut eddy_reader;
+                function(reader, std::ptr::null(), 0, error, argument(callback));
+            })
+        }
+        Call::Writer { callback, stream, error } => with_error(loop_number, error, |error| unsafe {
+            let function: WriterFn = transmute(callback.function);
+            function(handle(Some(stream), Kind::Writer), error, argument(callback));
+        }),
+        Call::Stream { callback, stream, error } => with_error(loop_number, error, |error| unsafe {
+            let function: StreamFn = transmute(callback.function);
+            function(handle(stream, Kind::Reader), handle(stream, Kind::Writer), error, argument(callback));
+        }),
+        Call::Server { callback, server, error } => with_error(loop_number, error, |error| unsafe {
+            let function: ServerFn = transmute(callback.function);
+            function(server.map_or(0, Id::number) as *mut eddy_server, error, argument(callback));
+        }),
+        Call::Loop { callback, error } => with_error(loop_number, error, |error| unsafe {
+            let function: LoopFn = transmute(callback.function);
+            function(this_loop, error, argument(callback));
+        }),
+        Call::Exception { callback: None, message, .. } => print_line(&message),
+        Call::Exception { callback: Some(callback), message, error } => {
+            let message = c_string(message);
+            with_error(loop_number, error, |error| unsafe {
+                let function: ExceptionFn = transmute(callback.function);
+                function(this_loop, message.as_ptr(), error, argument(callback));
+            })
+        }
+        Call::TransportWrite { callback, transport, bytes } => unsafe {
+            let function: TransportWriteFn = transmute(callback.function);
+            function(transport as *mut eddy_transport, bytes.start.cast(), bytes.len, argument(callback));
+        },
+        Call::Transport { callback, transport } => unsafe {
+            let function: TransportFn = transmute(callback.function);
+            function(transport as *mut eddy_transport, argument(callback));
+        },
+        Call::Release { callback } => unsafe {
+            let function: ReleaseFn = transmute(callback.function);
+            function(argument(callback));
+        },
+    }
+}
+
+fn argument(callback: Callback) -> *mut c_void {
+    callback.argument as *mut c_void
+}
+
+/// The only thing that the library ever prints. A standard error that takes nothing is no reason to fail.
+pub(super) fn print_line(message: &str) {
+    let _ = std::io::stderr().write_all(format!("{message}\n").as_bytes());
+}

@@ -1,0 +1,504 @@
+//! Where C comes in: the loops of the process, the wall that stops panics, and what arguments become.
+//!
+//! A loop belongs to one thread at a time; which one is an atomic beside it. So a call finds its loop by the number in
+//! the handle, compares the owner with itself, and borrows: no lock, no reference count, no system call.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, Once, PoisonError};
+
+use super::errors::code;
+use super::types::*;
+use crate::call::Callback;
+use crate::error::{Error, Refusal};
+use crate::event::Remote;
+use crate::hub::{Connection, Hub, Posted, Server};
+use crate::table::{self, Id, Kind, LOOPS};
+
+/// Owners that are not threads.
+const NOBODY: usize = 0;
+const DETACHED: usize = 1;
+const FORKED: usize = 2;
+
+/// Where a loop of some number lives.
+struct Place {
+    owner: AtomicUsize,
+    /// The loop's ticket.
+    number: AtomicUsize,
+    /// Where the generations of the next loop here begin.
+    generation: AtomicUsize,
+    hub: RefCell<Option<Box<Hub>>>,
+    /// What other threads may touch.
+    remote: Mutex<Option<Arc<Remote<Posted>>>>,
+}
+
+// SAFETY: `hub` is touched only by the thread that `owner` names. It changes from one to another only through
+// DETACHED, NOBODY or FORKED, by a release that an acquire of the next one follows.
+unsafe impl Sync for Place {}
+
+static PLACES: [Place; LOOPS] = [const {
+    Place {
+        owner: AtomicUsize::new(NOBODY),
+        number: AtomicUsize::new(0),
+        generation: AtomicUsize::new(0),
+        hub: RefCell::new(None),
+        remote: Mutex::new(None),
+    }
+}; LOOPS];
+
+/// What a thread knows; its address tells threads apart.
+struct Me {
+    /// Within a call, so that a panic is the library's.
+    inside: Cell<bool>,
+    /// The place of the loop that this thread made or attached last: who hears of its mistakes.
+    current: Cell<usize>,
+}
+
+thread_local! {
+    static ME: Me = const { Me { inside: Cell::new(false), current: Cell::new(0) } };
+    static END: EndOfThread = const { EndOfThread };
+}
+
+fn address(me: &Me) -> usize {
+    me as *const Me as usize
+}
+
+/// A thread that ends takes its loops along: descriptors are closed, and nobody is called.
+struct EndOfThread;
+
+impl Drop for EndOfThread {
+    fn drop(&mut self) {
+        let _ = ME.try_with(|me| {
+            for place in PLACES.iter().filter(|place| place.owner.load(Ordering::Relaxed) == address(me)) {
+                place.vacate();
+            }
+        });
+    }
+}
+
+impl Place {
+    /// Takes the loop apart. Only its owner, or the only thread of a forked child, may.
+    fn vacate(&self) {
+        if let Ok(mut hub) = self.hub.try_borrow_mut()
+            && let Some(hub) = hub.take()
+        {
+            self.generation.store(hub.next_generation(), Ordering::Relaxed);
+            drop(hub.remote().close());
+        }
+        self.number.store(0, Ordering::Relaxed);
+        // A forked child may find it locked by a thread that it does not have.
+        if let Ok(mut remote) = self.remote.try_lock() {
+            *remote = None;
+        }
+        self.owner.store(NOBODY, Ordering::Release);
+    }
+
+    #[cold]
+    fn refusal(&self, number: usize) -> Refusal {
+        let of_this_loop = match Kind::of(number) {
+            None => false,
+            Some(Kind::Loop) => self.number.load(Ordering::Relaxed) == number,
+            Some(_) => true,
+        };
+        if of_this_loop && self.owner.load(Ordering::Relaxed) != NOBODY {
+            Refusal::Thread
+        } else {
+            Refusal::Stale
+        }
+    }
+}
+
+/// A child that goes on after fork shares the parent's epoll: it may free its loops, and nothing else.
+extern "C" fn forked() {
+    for place in &PLACES {
+        if place.owner.load(Ordering::Relaxed) != NOBODY {
+            place.owner.store(FORKED, Ordering::Relaxed);
+        }
+    }
+}
+
+/// EDDY_DEBUG=abort: misuse ends the process, where a debugger sees it.
+static ABORT: AtomicBool = AtomicBool::new(false);
+
+/// Once for the process, with the first loop.
+fn set_up() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // SAFETY: `forked` touches nothing but atomics, and stays loaded for as long as the process lives (the library
+        // is linked with -z nodelete).
+        unsafe { libc::pthread_atfork(None, None, Some(forked)) };
+        let previous = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            // A panic within a call is told by its code and a report; nothing is printed for it.
+            if !ME.try_with(|me| me.inside.get()).unwrap_or(true) {
+                previous(info);
+            }
+        }));
+        ABORT.store(std::env::var_os("EDDY_DEBUG").is_some_and(|value| value == "abort"), Ordering::Relaxed);
+    });
+}
+
+// ---- a loop's life ------------------------------------------------------------------------------------------------
+
+pub(super) fn new_loop() -> Result<usize, Error> {
+    set_up();
+    let end = |errno| Error::System { what: "make a loop".into(), errno };
+    // Asked for by name, so that the thread's end is told; too late if it is ending already.
+    END.try_with(|_| ()).map_err(|_| end(libc::ESHUTDOWN))?;
+    ME.with(|me| {
+        let claim = |place: &&Place| {
+            place.owner.compare_exchange(NOBODY, address(me), Ordering::Acquire, Ordering::Relaxed).is_ok()
+        };
+        let free = PLACES.iter().skip(1).find(claim).ok_or(end(libc::EMFILE))?;
+        let index = (free as *const Place as usize - PLACES.as_ptr() as usize) / size_of::<Place>();
+        let generation = free.generation.load(Ordering::Relaxed);
+        let number = table::loop_number(index, generation.wrapping_add(1));
+        match Hub::new(number, generation.wrapping_add(1)) {
+            Ok(hub) => {
+                *free.remote.lock().unwrap_or_else(PoisonError::into_inner) = Some(hub.remote().clone());
+                free.number.store(number, Ordering::Relaxed);
+                *free.hub.borrow_mut() = Some(Box::new(hub));
+                me.current.set(index);
+                Ok(number)
+            }
+            Err(error) => {
+                free.owner.store(NOBODY, Ordering::Release);
+                Err(Error::system("make a loop", &error))
+            }
+        }
+    })
+}
+
+pub(super) fn end_loop(number: usize) {
+    PLACES[table::loop_of(number)].vacate();
+}
+
+/// True: the loop is a copy that fork left in a child, and is gone now. The descriptors are closed without a word to
+/// the epoll, which is the parent's too.
+pub(super) fn end_forked(number: usize) -> bool {
+    let place = &PLACES[table::loop_of(number)];
+    let copy =
+        place.owner.load(Ordering::Acquire) == FORKED && place.number.load(Ordering::Relaxed) == number;
+    if copy {
+        place.vacate();
+    }
+    copy
+}
+
+pub(super) fn detach(number: usize) {
+    PLACES[table::loop_of(number)].owner.store(DETACHED, Ordering::Release);
+}
+
+pub(super) fn attach(number: usize) -> Result<(), Refusal> {
+    let place = &PLACES[table::loop_of(number)];
+    END.try_with(|_| ()).map_err(|_| Refusal::State)?;
+    ME.with(|me| {
+        if place.number.load(Ordering::Relaxed) != number {
+            return Err(Refusal::Stale);
+        }
+        if place.owner.load(Ordering::Relaxed) == address(me) {
+            return Ok(());
+        }
+        let claimed =
+            place.owner.compare_exchange(DETACHED, address(me), Ordering::Acquire, Ordering::Relaxed);
+        claimed.map_err(|_| place.refusal(number))?;
+        me.current.set(table::loop_of(number));
+        Ok(())
+    })
+}
+
+/// From any thread.
+pub(super) fn post(number: usize, callback: Callback) -> Result<(), Refusal> {
+    let place = &PLACES[table::loop_of(number)];
+    if number == 0 || place.number.load(Ordering::Relaxed) != number {
+        return Err(Refusal::Stale);
+    }
+    if place.owner.load(Ordering::Relaxed) == FORKED {
+        return Err(Refusal::Thread);
+    }
+    let remote = place.remote.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(Refusal::Stale)?;
+    // The place may have changed hands in between; then this is the old one's, closed, and says so.
+    if remote.post(Posted::Call(callback)) { Ok(()) } else { Err(Refusal::Stale) }
+}
+
+// ---- handles ------------------------------------------------------------------------------------------------------
+
+/// A type of the header, and what the core calls that.
+pub(crate) trait Handle {
+    type Record;
+    const KIND: Kind;
+    const WORD: &'static str;
+
+    fn id(hub: &Hub, number: usize) -> Id<Self::Record>;
+}
+
+macro_rules! face {
+    ($handle:ty, $kind:ident, $word:literal) => {
+        impl Handle for $handle {
+            type Record = Connection;
+            const KIND: Kind = Kind::$kind;
+            const WORD: &'static str = $word;
+
+            #[inline]
+            fn id(_: &Hub, number: usize) -> Id<Connection> {
+                Id::behind_face(number, Kind::$kind)
+            }
+        }
+    };
+}
+
+face!(eddy_reader, Reader, "reader");
+face!(eddy_writer, Writer, "writer");
+face!(eddy_protocol, Protocol, "protocol");
+
+impl Handle for eddy_transport {
+    type Record = Connection;
+    const KIND: Kind = Kind::Transport;
+    const WORD: &'static str = "transport";
+
+    /// One made of C functions may have joined a stream.
+    fn id(hub: &Hub, number: usize) -> Id<Connection> {
+        hub.transport(Id::behind_face(number, Kind::Transport))
+    }
+}
+
+impl Handle for eddy_server {
+    type Record = Server;
+    const KIND: Kind = Kind::Server;
+    const WORD: &'static str = "server";
+
+    fn id(_: &Hub, number: usize) -> Id<Server> {
+        Id::from_number(number)
+    }
+}
+
+impl Handle for eddy_loop {
+    type Record = Hub;
+    const KIND: Kind = Kind::Loop;
+    const WORD: &'static str = "loop";
+
+    fn id(_: &Hub, number: usize) -> Id<Hub> {
+        Id::from_number(number)
+    }
+}
+
+/// The loop that a number belongs to, if it is this thread's.
+#[inline]
+fn enter<R>(me: &Me, number: usize, f: impl FnOnce(&mut Hub) -> Result<R, Refusal>) -> Result<R, Refusal> {
+    let place = &PLACES[table::loop_of(number)];
+    if place.owner.load(Ordering::Relaxed) != address(me) {
+        return Err(place.refusal(number));
+    }
+    match place.hub.try_borrow_mut() {
+        Ok(mut hub) => match &mut *hub {
+            Some(hub) => f(hub),
+            None => Err(Refusal::Stale),
+        },
+        // From a signal handler, or an allocator's hook.
+        Err(_) => Err(Refusal::Busy),
+    }
+}
+
+/// The wall: whatever goes wrong inside comes out as a refusal.
+#[inline]
+fn inside<R>(number: usize, f: impl FnOnce(&mut Hub) -> Result<R, Refusal>) -> Result<R, Refusal> {
+    ME.with(|me| {
+        me.inside.set(true);
+        let result = panic::catch_unwind(AssertUnwindSafe(|| enter(me, number, f)));
+        me.inside.set(false);
+        result.unwrap_or_else(|payload| Err(panicked(payload)))
+    })
+}
+
+#[cold]
+fn panicked(payload: Box<dyn Any + Send>) -> Refusal {
+    let text =
+        payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
+    report(format!("a bug in eddy: {}", text.unwrap_or("panic")));
+    // Dropping it could panic again.
+    std::mem::forget(payload);
+    Refusal::Panic
+}
+
+/// Goes in by a handle. A handle that is no good is reported.
+#[inline]
+pub(super) fn call<H: Handle, R>(
+    function: &'static str,
+    handle: *mut H,
+    f: impl FnOnce(&mut Hub, Id<H::Record>) -> Result<R, Refusal>,
+) -> Result<R, Refusal> {
+    let number = handle as usize;
+    let result = inside(number, |hub| {
+        // A loop's own number is its ticket; of the others the tables know.
+        if H::KIND as usize == Kind::Loop as usize && hub.number() != number {
+            return Err(Refusal::Stale);
+        }
+        let id = H::id(hub, number);
+        f(hub, id)
+    });
+    if let Err(refusal @ (Refusal::Stale | Refusal::Thread)) = result {
+        misused(function, H::WORD, number, refusal);
+    }
+    result
+}
+
+/// Goes in by a loop's number, where a refusal is nobody's mistake.
+#[inline]
+pub(super) fn within<R>(number: usize, f: impl FnOnce(&mut Hub) -> Result<R, Refusal>) -> Result<R, Refusal> {
+    inside(number, f)
+}
+
+/// Starts an operation.
+#[inline]
+pub(super) fn start<H: Handle>(
+    function: &'static str,
+    handle: *mut H,
+    f: impl FnOnce(&mut Hub, Id<H::Record>) -> Result<i64, Refusal>,
+) -> eddy_op {
+    call(function, handle, f).unwrap_or_else(|refusal| eddy_op::from(code(refusal)))
+}
+
+#[inline]
+pub(super) fn status<H: Handle>(
+    function: &'static str,
+    handle: *mut H,
+    f: impl FnOnce(&mut Hub, Id<H::Record>) -> Result<(), Refusal>,
+) -> c_int {
+    call(function, handle, f).map_or_else(code, |()| 0)
+}
+
+/// For calls that have no code: any refusal is reported, and the answer is the empty one.
+pub(super) fn ask<H: Handle, R: Default>(
+    function: &'static str,
+    handle: *mut H,
+    f: impl FnOnce(&mut Hub, Id<H::Record>) -> Result<R, Refusal>,
+) -> R {
+    call(function, handle, f).unwrap_or_else(|refusal| {
+        if !matches!(refusal, Refusal::Stale | Refusal::Thread) {
+            report(format!("{function}: {refusal}"));
+        }
+        R::default()
+    })
+}
+
+/// NULL and what was freed before are freed without a word.
+pub(super) fn free<H: Handle>(
+    function: &'static str,
+    handle: *mut H,
+    f: impl FnOnce(&mut Hub, Id<H::Record>) -> Result<(), Refusal>,
+) {
+    let number = handle as usize;
+    let result = inside(number, |hub| {
+        let id = H::id(hub, number);
+        f(hub, id)
+    });
+    let of_its_kind = number == 0 || Kind::of(number) == Some(H::KIND);
+    match result {
+        Err(Refusal::Stale) if of_its_kind => {}
+        Err(refusal @ (Refusal::Stale | Refusal::Thread)) => misused(function, H::WORD, number, refusal),
+        _ => {}
+    }
+}
+
+// ---- reports ------------------------------------------------------------------------------------------------------
+
+#[cold]
+fn misused(function: &str, word: &str, number: usize, refusal: Refusal) {
+    let what = match refusal {
+        Refusal::Thread => "another thread's",
+        _ if number == 0 => "NULL instead of a",
+        _ => "stale",
+    };
+    let message = if number == 0 {
+        format!("{function}: {what} {word}")
+    } else {
+        format!("{function}: {what} {word} {number:#x}")
+    };
+    if ABORT.load(Ordering::Relaxed) {
+        super::deliver::print_line(&message);
+        std::process::abort();
+    }
+    report(message);
+}
+
+/// Tells the exception handler of this thread's loop, from its next run. Without a loop there is nobody to tell.
+#[cold]
+pub(super) fn report(message: String) {
+    let _ = ME.try_with(|me| {
+        let mine = |place: &&Place| place.owner.load(Ordering::Relaxed) == address(me);
+        let current = &PLACES[me.current.get()];
+        let place = if mine(&current) { Some(current) } else { PLACES.iter().find(mine) };
+        if let Some(place) = place
+            && let Ok(mut hub) = place.hub.try_borrow_mut()
+            && let Some(hub) = &mut *hub
+        {
+            hub.report(message, None);
+        }
+    });
+}
+
+// ---- arguments ----------------------------------------------------------------------------------------------------
+
+/// A callback of any type; there must be one.
+macro_rules! callback {
+    ($function:expr, $argument:expr) => {
+        match $function {
+            Some(function) => {
+                Ok(crate::call::Callback { function: function as usize, argument: $argument as usize })
+            }
+            None => Err(crate::error::Refusal::Invalid),
+        }
+    };
+}
+pub(super) use callback;
+
+/// # Safety
+/// Unless NULL, `text` must be a string that ends with a NUL, and stay so for `'a`.
+pub(super) unsafe fn text<'a>(text: *const c_char) -> Result<Option<&'a str>, Refusal> {
+    if text.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: the caller's promise.
+    unsafe { CStr::from_ptr(text) }.to_str().map(Some).map_err(|_| Refusal::Invalid)
+}
+
+/// # Safety
+/// Unless `len` is 0 or larger than any object, `len` bytes must lie at `data`, and stay for `'a`.
+#[inline]
+pub(super) unsafe fn bytes<'a>(data: *const c_void, len: usize) -> Result<&'a [u8], Refusal> {
+    if len == 0 {
+        return Ok(&[]);
+    }
+    if data.is_null() || len > isize::MAX as usize {
+        return Err(Refusal::Invalid);
+    }
+    // SAFETY: the caller's promise; it is not NULL, and no larger than an object may be.
+    Ok(unsafe { std::slice::from_raw_parts(data.cast(), len) })
+}
+
+/// # Safety
+/// As [`bytes`], for `count` of them at `list`, and for what each of them says.
+pub(super) unsafe fn list<'a>(list: *const eddy_bytes, count: usize) -> Result<&'a [eddy_bytes], Refusal> {
+    if count == 0 {
+        return Ok(&[]);
+    }
+    if list.is_null() || count > isize::MAX as usize / size_of::<eddy_bytes>() {
+        return Err(Refusal::Invalid);
+    }
+    // SAFETY: the caller's promise, and the two checks.
+    let list: &[eddy_bytes] = unsafe { std::slice::from_raw_parts(list, count) };
+    for one in list {
+        // SAFETY: the caller's promise.
+        unsafe { bytes(one.data, one.len) }?;
+    }
+    Ok(list)
+}
+
+/// The bytes of a list that has been looked through.
+pub(super) fn each<'a>(list: &'a [eddy_bytes]) -> impl Iterator<Item = &'a [u8]> + Clone {
+    // SAFETY: `list` has checked each one, and its caller has promised for each.
+    list.iter().map(|one| unsafe { bytes(one.data, one.len) }.unwrap_or(&[]))
+}

@@ -1,0 +1,236 @@
+//! The loop: running it, stepping it from another one, and having it call.
+
+use std::ffi::{c_int, c_void};
+use std::time::Duration;
+
+use super::callbacks::*;
+use super::deliver::deliver;
+use super::door::{self, callback};
+use super::errors::code;
+use super::types::*;
+use crate::error::Refusal;
+use crate::hub::Run;
+
+/// The thread's own, from now on. NULL when there is no memory, no descriptor, or 255 of them.
+///
+/// asyncio: new_event_loop(). A thread may have several.
+#[unsafe(no_mangle)]
+pub extern "C" fn eddy_loop_new() -> *mut eddy_loop {
+    // A panic on the way out of memory is one more reason for NULL.
+    let made = std::panic::catch_unwind(door::new_loop);
+    match made {
+        Ok(Ok(number)) => number as *mut eddy_loop,
+        Ok(Err(error)) => {
+            door::report(format!("eddy_loop_new: {error}"));
+            std::ptr::null_mut()
+        }
+        Err(payload) => {
+            std::mem::forget(payload);
+            std::ptr::null_mut()
+        }
+    }
+}
+
+/// What is still waiting ends with EDDY_ECANCELED; what was gathered is sent, if the sockets take it.
+///
+/// Callbacks run from within. Inside a callback of the same loop it takes effect when run returns.
+#[unsafe(no_mangle)]
+pub extern "C" fn eddy_loop_free(r#loop: *mut eddy_loop) {
+    let number = r#loop as usize;
+    if door::end_forked(number) {
+        return;
+    }
+    let mut end = false;
+    door::free("eddy_loop_free", r#loop, |hub, _| {
+        if hub.number() != number {
+            return Err(Refusal::Stale);
+        }
+        if hub.is_running() {
+            hub.free_after_run = true;
+            hub.stop();
+        } else {
+            hub.end();
+            end = true;
+        }
+        Ok(())
+    });
+    if end {
+        finish(number);
+    }
+}
+
+/// Everybody is told; then the loop is gone.
+fn finish(number: usize) {
+    while let Ok(Some(call)) = door::within(number, |hub| Ok(hub.next_at_end())) {
+        deliver(number, call);
+    }
+    door::end_loop(number);
+}
+
+/// Runs. True: there is more to wait for.
+fn drive(function: &'static str, r#loop: *mut eddy_loop, run: Run) -> Result<bool, Refusal> {
+    let number = r#loop as usize;
+    let run = door::call(function, r#loop, |hub, _| hub.begin_run(run))?;
+    let ended = loop {
+        let step = door::within(number, |hub| {
+            hub.step(run).map_err(|error| {
+                hub.report(format!("{function}: {error}"), None);
+                Refusal::System
+            })
+        });
+        match step {
+            Ok(Some(call)) => deliver(number, call),
+            Ok(None) => break Ok(()),
+            Err(refusal) => break Err(refusal),
+        }
+    };
+    let (alive, free) = door::within(number, |hub| {
+        hub.end_run();
+        if hub.free_after_run {
+            hub.end();
+        }
+        Ok((hub.is_alive(), hub.free_after_run))
+    })?;
+    if free {
+        finish(number);
+    }
+    ended.map(|()| alive && !free)
+}
+
+/// Until nothing is left to wait for, or eddy_loop_stop().
+///
+/// Left are operations, timers, posts, listening servers, bytes unsent and connections that are closing; not open
+/// connections that nobody asks anything of. 0, or a negative code: EDDY_EBUSY from within a callback of the same loop.
+/// asyncio: run_until_complete().
+#[unsafe(no_mangle)]
+pub extern "C" fn eddy_loop_run(r#loop: *mut eddy_loop) -> c_int {
+    drive("eddy_loop_run", r#loop, Run { while_alive: true, ..Run::default() }).map_or_else(code, |_| 0)
+}
+
+/// Until eddy_loop_stop().
+#[unsafe(no_mangle)]
+pub extern "C" fn eddy_loop_run_forever(r#loop: *mut eddy_loop) -> c_int {
+    drive("eddy_loop_run_forever", r#loop, Run::default()).map_or_else(code, |_| 0)
+}
+
+/// One round, which waits no longer than this (-1: for ever). 1: there is more to wait for; 0: there is not.
+#[unsafe(no_mangle)]
+pub extern "C" fn eddy_loop_run_once(r#loop: *mut eddy_loop, timeout_ms: c_int) -> c_int {
+    let limit = u64::try_from(timeout_ms).ok().map(Duration::from_millis);
+    let run = Run { while_alive: true, one_round: Some(limit), ..Run::default() };
+    drive("eddy_loop_run_once", r#loop, run).map_or_else(code, c_int::from)
+}
+
+/// Run returns after the callback that says so; what else there was to call waits for the next run.
+///
+/// Stopped before it runs, the loop makes one round without waiting, as asyncio's does.
+#[unsafe(no_mangle)]
+pub extern "C" fn eddy_loop_stop(r#loop: *mut eddy_loop) -> c_int {
+    door::status("eddy_loop_stop", r#loop, |hub, _| {
+        hub.stop();
+        Ok(())
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn eddy_loop_is_running(r#loop: *mut eddy_loop) -> bool {
+    door::ask("eddy_loop_is_running", r#loop, |hub, _| Ok(hub.is_running()))
+}
+
+/// Let go of this thread, while not running, for another one to attach.
+#[unsafe(no_mangle)]
+pub extern "C" fn eddy_loop_detach(r#loop: *mut eddy_loop) -> c_int {
+    let idle =
+        door::call(
+            "eddy_loop_detach",
+            r#loop,
+            |hub, _| {
+                if hub.is_running() { Err(Refusal::Busy) } else { Ok(()) }
+            },
+        );
+    idle.map_or_else(code, |()| {
+        door::detach(r#loop as usize);
+        0
+    })
+}
+
+/// Belong to the thread that calls this. EDDY_ETHREAD while another one has it.
+#[unsafe(no_mangle)]
+pub extern "C" fn eddy_loop_attach(r#loop: *mut eddy_loop) -> c_int {
+    door::attach(r#loop as usize).map_or_else(code, |()| 0)
+}
+
+/// In the next round, in the order in which they were asked for.
+#[unsafe(no_mangle)]
+pub extern "C" fn eddy_loop_call_soon(r#loop: *mut eddy_loop, cb: eddy_loop_cb, arg: *mut c_void) -> eddy_op {
+    door::start("eddy_loop_call_soon", r#loop, |hub, _| hub.call_soon(callback!(cb, arg)?))
+}
+
+/// Never early; equal ones in the order in which they were asked for. UINT64_MAX is never.
+#[unsafe(no_mangle)]
+pub extern "C" fn eddy_loop_call_later(
+    r#loop: *mut eddy_loop,
+    delay_ms: u64,
+    cb: eddy_loop_cb,
+    arg: *mut c_void,
+) -> eddy_op {
+    let delay = if delay_ms == u64::MAX { Duration::MAX } else { Duration::from_millis(delay_ms) };
+    door::start("eddy_loop_call_later", r#loop, |hub, _| hub.call_later(delay, callback!(cb, arg)?))
+}
+
+/// From any thread. 0: cb runs once on the loop's thread, or gets EDDY_ECANCELED when the loop is freed.
+#[unsafe(no_mangle)]
+pub extern "C" fn eddy_loop_call_soon_threadsafe(
+    r#loop: *mut eddy_loop,
+    cb: eddy_loop_cb,
+    arg: *mut c_void,
+) -> c_int {
+    callback!(cb, arg).and_then(|callback| door::post(r#loop as usize, callback)).map_or_else(code, |()| 0)
+}
+
+/// The operation's callback gets EDDY_ECANCELED, in the next round. EDDY_ESTALE: it has been called already.
+#[unsafe(no_mangle)]
+pub extern "C" fn eddy_loop_cancel(r#loop: *mut eddy_loop, op: eddy_op) -> c_int {
+    let mut refused = None;
+    let status = door::status("eddy_loop_cancel", r#loop, |hub, _| {
+        // A receipt that is no good is told by the code, and is no stale handle to report.
+        refused = hub.cancel(op).err();
+        Ok(())
+    });
+    refused.map_or(status, code)
+}
+
+/// NULL: the default one, which prints a line on standard error.
+#[unsafe(no_mangle)]
+pub extern "C" fn eddy_loop_set_exception_handler(
+    r#loop: *mut eddy_loop,
+    cb: eddy_exception_cb,
+    arg: *mut c_void,
+) -> c_int {
+    door::status("eddy_loop_set_exception_handler", r#loop, |hub, _| {
+        hub.set_exception_handler(callback!(cb, arg).ok());
+        Ok(())
+    })
+}
+
+/// Milliseconds since the loop was made, by a clock that never goes back.
+#[unsafe(no_mangle)]
+pub extern "C" fn eddy_loop_time(r#loop: *mut eddy_loop) -> u64 {
+    door::ask("eddy_loop_time", r#loop, |hub, _| Ok(hub.time().as_millis() as u64))
+}
+
+/// To watch from another loop: readable whenever eddy_loop_run_once(loop, 0) has work. -1: no loop.
+///
+/// Timers do not make it readable; eddy_loop_timeout() tells when the next is due.
+#[unsafe(no_mangle)]
+pub extern "C" fn eddy_loop_fd(r#loop: *mut eddy_loop) -> c_int {
+    door::ask("eddy_loop_fd", r#loop, |hub, _| Ok(Some(hub.watch()))).unwrap_or(-1)
+}
+
+/// Milliseconds until something is due; -1: nothing is.
+#[unsafe(no_mangle)]
+pub extern "C" fn eddy_loop_timeout(r#loop: *mut eddy_loop) -> c_int {
+    let timeout = door::ask("eddy_loop_timeout", r#loop, |hub, _| Ok(hub.timeout()));
+    // Rounded up, so that nobody wakes up too early and then waits for nothing.
+    timeout.map_or(-1, |due| due.as_nanos().div_ceil(1_000_000).min(c_int::MAX as u128) as c_int)
+}

@@ -1,0 +1,275 @@
+//! Connections and servers: host names, paths, descriptors and options come in here.
+
+use std::ffi::{c_char, c_int, c_void};
+use std::mem::offset_of;
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
+
+use socket2::SockAddr;
+
+use super::callbacks::*;
+use super::door::{self, callback, text};
+use super::types::*;
+use crate::error::Refusal;
+use crate::hub::{Hub, Options, Target};
+use crate::net::SocketOptions;
+use crate::stream::DEFAULT_LIMIT;
+
+/// All fields: 0 is the default.
+#[repr(C)]
+pub struct eddy_options {
+    /// sizeof(eddy_options): set by EDDY_OPTIONS().
+    pub size: usize,
+    /// The longest line, and half the most that is buffered; default 64 KiB.
+    pub limit: usize,
+    /// Client: bind to this address first, and to this port.
+    pub local_host: *const c_char,
+    pub local_port: u16,
+    /// AF_INET or AF_INET6; default: both.
+    pub family: c_int,
+    /// Server: connections that wait to be accepted; default 100.
+    pub backlog: c_int,
+    /// Server: share the port with other loops or processes.
+    pub reuse_port: c_int,
+    /// Server: refuse a port that an old connection still holds.
+    pub no_reuse_address: c_int,
+    /// Unix server: leave the file behind on close.
+    pub keep_socket_file: c_int,
+    pub keep_alive: c_int,
+    /// Leave Nagle's algorithm on; default: off, as in asyncio.
+    pub delay: c_int,
+}
+
+const _: () = assert!(
+    offset_of!(eddy_options, delay) + size_of::<c_int>() == size_of::<eddy_options>(),
+    "a field added to what ends in padding would be ignored unseen"
+);
+
+/// A limit is a length that can be doubled.
+pub(crate) fn limit(limit: usize) -> Result<usize, Refusal> {
+    if limit == 0 || limit > isize::MAX as usize / 4 { Err(Refusal::Invalid) } else { Ok(limit) }
+}
+
+/// # Safety
+/// NULL, or a struct of as many bytes as its first field says.
+unsafe fn options(given: *const eddy_options) -> Result<Options, Refusal> {
+    const OURS: usize = size_of::<eddy_options>();
+    /// No later version will be larger than this; a size that is was never one.
+    const LARGEST: usize = 4096;
+    // SAFETY: every field may be zero.
+    let mut known: eddy_options = unsafe { std::mem::zeroed() };
+    if !given.is_null() {
+        // SAFETY: the caller's promise; the size is looked at before anything behind it.
+        let size = unsafe { given.cast::<usize>().read_unaligned() };
+        if !(size_of::<usize>()..=LARGEST).contains(&size) {
+            return Err(Refusal::Invalid);
+        }
+        // SAFETY: no more than its owner says is there, and no more than ours has room for.
+        unsafe {
+            std::ptr::copy_nonoverlapping(given.cast::<u8>(), (&raw mut known).cast::<u8>(), size.min(OURS))
+        };
+        // SAFETY: as above; what this version does not know must not be asked for.
+        let asks_for_more = (OURS..size).any(|at| unsafe { given.cast::<u8>().add(at).read() } != 0);
+        if asks_for_more {
+            return Err(Refusal::Invalid);
+        }
+    }
+    if !matches!(known.family, 0 | libc::AF_INET | libc::AF_INET6) || known.backlog < 0 {
+        return Err(Refusal::Invalid);
+    }
+    // SAFETY: the caller's promise, of the text in its options.
+    let local_host = match unsafe { text(known.local_host) }? {
+        None => None,
+        Some(local) => Some(host(local)?.to_string()),
+    };
+    Ok(Options {
+        limit: if known.limit == 0 { DEFAULT_LIMIT } else { limit(known.limit)? },
+        local_host,
+        local_port: known.local_port,
+        family: known.family,
+        socket: SocketOptions { keep_alive: known.keep_alive != 0, delay: known.delay != 0 },
+        backlog: if known.backlog == 0 { 100 } else { known.backlog },
+        reuse_port: known.reuse_port != 0,
+        reuse_address: known.no_reuse_address == 0,
+        keep_socket_file: known.keep_socket_file != 0,
+    })
+}
+
+/// A name or an address that a resolver can be asked for: RFC 1035's length, and nothing that only a URL has.
+fn host(host: &str) -> Result<&str, Refusal> {
+    let odd = |c: char| c.is_ascii_control() || " []/\\@?#\"<>".contains(c);
+    if host.is_empty() || host.len() > 255 || host.contains(odd) { Err(Refusal::Invalid) } else { Ok(host) }
+}
+
+/// # Safety
+/// NULL, or a text.
+unsafe fn unix(path: *const c_char) -> Result<Target, Refusal> {
+    // SAFETY: the caller's promise.
+    let path = unsafe { text(path) }?.filter(|path| !path.is_empty()).ok_or(Refusal::Invalid)?;
+    let abstract_name = path.strip_prefix('@').map(|name| format!("\0{name}"));
+    if abstract_name.is_some() && !cfg!(any(target_os = "linux", target_os = "android")) {
+        return Err(Refusal::Unsupported);
+    }
+    // Too long a path is refused, never cut.
+    let address = SockAddr::unix(abstract_name.as_deref().unwrap_or(path)).map_err(|_| Refusal::Invalid)?;
+    Ok(Target::Unix(address))
+}
+
+/// cb gets a reader and a writer, or an error: EDDY_ERESOLVE, EDDY_ESYSTEM, EDDY_ECANCELED.
+///
+/// A name is resolved on another thread; all its addresses are tried, one after the other. What all of them failed
+/// with is told by eddy_error_message(). asyncio: open_connection().
+///
+/// # Safety
+/// `host`, and the text in `options`, end with a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn eddy_open_connection(
+    r#loop: *mut eddy_loop,
+    host: *const c_char,
+    port: u16,
+    options: *const eddy_options,
+    cb: eddy_stream_cb,
+    arg: *mut c_void,
+) -> eddy_op {
+    door::start("eddy_open_connection", r#loop, |hub, _| {
+        let callback = callback!(cb, arg)?;
+        // SAFETY: the caller's promise.
+        let (name, options) = unsafe { (text(host)?.ok_or(Refusal::Invalid)?, self::options(options)?) };
+        if port == 0 {
+            return Err(Refusal::Invalid);
+        }
+        hub.open(Target::Host(self::host(name)?.into(), port), options, None, callback)
+    })
+}
+
+/// A path that begins with '@' is an abstract name.
+///
+/// # Safety
+/// `path` ends with a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn eddy_open_unix_connection(
+    r#loop: *mut eddy_loop,
+    path: *const c_char,
+    options: *const eddy_options,
+    cb: eddy_stream_cb,
+    arg: *mut c_void,
+) -> eddy_op {
+    door::start("eddy_open_unix_connection", r#loop, |hub, _| {
+        let callback = callback!(cb, arg)?;
+        // SAFETY: the caller's promise.
+        let (target, options) = unsafe { (unix(path)?, self::options(options)?) };
+        hub.open(target, options, None, callback)
+    })
+}
+
+/// client_cb runs once for every connection accepted. host NULL or "": every address of this machine; port 0:
+/// any that is free, see eddy_server_sockname().
+///
+/// Both callbacks get `arg`. A client whose writer is freed within client_cb is closed. asyncio: start_server().
+///
+/// # Safety
+/// `host`, and the text in `options`, end with a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn eddy_start_server(
+    r#loop: *mut eddy_loop,
+    client_cb: eddy_stream_cb,
+    host: *const c_char,
+    port: u16,
+    options: *const eddy_options,
+    cb: eddy_server_cb,
+    arg: *mut c_void,
+) -> eddy_op {
+    door::start("eddy_start_server", r#loop, |hub, _| {
+        let (client, callback) = (callback!(client_cb, arg)?, callback!(cb, arg)?);
+        // SAFETY: the caller's promise.
+        let (name, options) = unsafe { (text(host)?.unwrap_or(""), self::options(options)?) };
+        let target = match name {
+            "" => Target::Everywhere(port),
+            name => Target::Host(self::host(name)?.into(), port),
+        };
+        hub.open(target, options, Some(client), callback)
+    })
+}
+
+/// A socket file that nobody answers on is replaced; whatever else is at the path is EADDRINUSE.
+///
+/// # Safety
+/// `path` ends with a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn eddy_start_unix_server(
+    r#loop: *mut eddy_loop,
+    client_cb: eddy_stream_cb,
+    path: *const c_char,
+    options: *const eddy_options,
+    cb: eddy_server_cb,
+    arg: *mut c_void,
+) -> eddy_op {
+    door::start("eddy_start_unix_server", r#loop, |hub, _| {
+        let (client, callback) = (callback!(client_cb, arg)?, callback!(cb, arg)?);
+        // SAFETY: the caller's promise.
+        let (target, options) = unsafe { (unix(path)?, self::options(options)?) };
+        hub.open(target, options, Some(client), callback)
+    })
+}
+
+/// The same over a descriptor that is already connected, or already listening; eddy owns it once it is accepted.
+///
+/// EDDY_EINVAL: it is no such stream socket; EDDY_EBUSY: it is this loop's already. Refused, it stays yours.
+///
+/// # Safety
+/// The descriptor is the caller's to give away.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn eddy_open_socket(
+    r#loop: *mut eddy_loop,
+    fd: isize,
+    options: *const eddy_options,
+    cb: eddy_stream_cb,
+    arg: *mut c_void,
+) -> eddy_op {
+    door::start("eddy_open_socket", r#loop, |hub, _| {
+        let callback = callback!(cb, arg)?;
+        // SAFETY: the caller's promise.
+        let options = unsafe { self::options(options) }?;
+        adopt(hub, fd, |hub, socket| hub.open_socket(socket, options, callback))
+    })
+}
+
+///
+/// # Safety
+/// As for eddy_open_socket.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn eddy_start_socket_server(
+    r#loop: *mut eddy_loop,
+    client_cb: eddy_stream_cb,
+    fd: isize,
+    options: *const eddy_options,
+    cb: eddy_server_cb,
+    arg: *mut c_void,
+) -> eddy_op {
+    door::start("eddy_start_socket_server", r#loop, |hub, _| {
+        let (client, callback) = (callback!(client_cb, arg)?, callback!(cb, arg)?);
+        // SAFETY: the caller's promise.
+        let options = unsafe { self::options(options) }?;
+        adopt(hub, fd, |hub, socket| hub.serve_socket(socket, options, client, callback))
+    })
+}
+
+/// Takes a descriptor, and gives it back with a refusal.
+fn adopt(
+    hub: &mut Hub,
+    fd: isize,
+    take: impl FnOnce(&mut Hub, OwnedFd) -> crate::hub::Adoption,
+) -> Result<i64, Refusal> {
+    let fd = c_int::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or(Refusal::Invalid)?;
+    // SAFETY: asks whether there is such a descriptor, and changes nothing.
+    if unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0 {
+        return Err(Refusal::Invalid);
+    }
+    // SAFETY: it is open, and the caller gives it away; if it is refused it is let go of again, unclosed.
+    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    take(hub, socket).map_err(|(back, refusal)| {
+        if let Some(socket) = back {
+            let _ = socket.into_raw_fd();
+        }
+        refusal
+    })
+}

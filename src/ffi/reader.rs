@@ -1,0 +1,225 @@
+//! Readers.
+
+use std::ffi::{c_char, c_int, c_void};
+
+use super::callbacks::*;
+use super::door::{self, bytes, callback, each, list, text};
+use super::errors::eddy_error;
+use super::opening::limit;
+use super::types::*;
+use crate::error::{Error, Refusal};
+use crate::stream::Want;
+use crate::table::{Id, Kind};
+
+/// What asks for everything up to the end.
+pub(crate) const EDDY_UNTIL_EOF: usize = usize::MAX;
+
+/// A reader without a connection, to be fed by hand. NULL when refused: limit 0, say.
+///
+/// asyncio: StreamReader(limit, loop).
+#[unsafe(no_mangle)]
+pub extern "C" fn eddy_reader_new(r#loop: *mut eddy_loop, limit: usize) -> *mut eddy_reader {
+    let made = door::ask("eddy_reader_new", r#loop, |hub, _| hub.reader_new(self::limit(limit)?).map(Some));
+    made.map_or(0, |id| id.face(Kind::Reader)) as *mut eddy_reader
+}
+
+/// What comes for it from now on goes nowhere; its writer goes on.
+#[unsafe(no_mangle)]
+pub extern "C" fn eddy_reader_free(reader: *mut eddy_reader) {
+    door::free("eddy_reader_free", reader, |hub, id| hub.reader_free(id));
+}
+
+/// A length that some object may have.
+fn length(n: usize) -> Result<usize, Refusal> {
+    if n > isize::MAX as usize { Err(Refusal::Invalid) } else { Ok(n) }
+}
+
+/// One read at a time: a second is refused with EDDY_EBUSY. At the end of the stream read and readline give no
+/// bytes (len 0) and no error; readexactly and readuntil give EDDY_EINCOMPLETE.
+/// read: what is there, at least 1 byte and at most n; EDDY_UNTIL_EOF: all, up to the end.
+///
+/// Every read gives what came before an error first, then the error, again and again. Cancelled, it loses nothing.
+/// asyncio: StreamReader.read().
+#[unsafe(no_mangle)]
+pub extern "C" fn eddy_reader_read(
+    reader: *mut eddy_reader,
+    n: usize,
+    cb: eddy_read_cb,
+    arg: *mut c_void,
+) -> eddy_op {
+    door::start("eddy_reader_read", reader, |hub, id| {
+        let want = if n == EDDY_UNTIL_EOF { Want::All(n) } else { Want::Some(length(n)?) };
+        hub.read(id, want, callback!(cb, arg)?)
+    })
+}
+
+/// With its newline; without one at the end of the stream. Longer than the limit: EDDY_ELIMIT, once, and all of that
+/// line is skipped.
+///
+/// asyncio drops what it has of the line, and gives out the rest of it as if that were one.
+#[unsafe(no_mangle)]
+pub extern "C" fn eddy_reader_readline(
+    reader: *mut eddy_reader,
+    cb: eddy_read_cb,
+    arg: *mut c_void,
+) -> eddy_op {
+    door::start("eddy_reader_readline", reader, |hub, id| hub.read(id, Want::Line, callback!(cb, arg)?))
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn eddy_reader_readexactly(
+    reader: *mut eddy_reader,
+    n: usize,
+    cb: eddy_read_cb,
+    arg: *mut c_void,
+) -> eddy_op {
+    door::start("eddy_reader_readexactly", reader, |hub, id| {
+        hub.read(id, Want::Exactly(length(n)?), callback!(cb, arg)?)
+    })
+}
+
+/// With the separator. Further off than the limit: EDDY_ELIMIT, and everything stays.
+///
+/// # Safety
+/// `len` bytes lie at `separator`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn eddy_reader_readuntil(
+    reader: *mut eddy_reader,
+    separator: *const c_void,
+    len: usize,
+    cb: eddy_read_cb,
+    arg: *mut c_void,
+) -> eddy_op {
+    door::start("eddy_reader_readuntil", reader, |hub, id| {
+        // SAFETY: the caller's promise.
+        let separator = unsafe { bytes(separator, len) }?;
+        hub.read_until(id, [separator].into_iter(), callback!(cb, arg)?)
+    })
+}
+
+/// The match that ends first.
+///
+/// # Safety
+/// `count` of them lie at `separators`, each as long as it says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn eddy_reader_readuntil_any(
+    reader: *mut eddy_reader,
+    separators: *const eddy_bytes,
+    count: usize,
+    cb: eddy_read_cb,
+    arg: *mut c_void,
+) -> eddy_op {
+    door::start("eddy_reader_readuntil_any", reader, |hub, id| {
+        // SAFETY: the caller's promise.
+        let separators = unsafe { list(separators, count) }?;
+        hub.read_until(id, each(separators), callback!(cb, arg)?)
+    })
+}
+
+/// To the end; EDDY_ELIMIT past max, and everything stays.
+#[unsafe(no_mangle)]
+pub extern "C" fn eddy_reader_readall(
+    reader: *mut eddy_reader,
+    max: usize,
+    cb: eddy_read_cb,
+    arg: *mut c_void,
+) -> eddy_op {
+    door::start("eddy_reader_readall", reader, |hub, id| {
+        let max = if max == EDDY_UNTIL_EOF { max } else { length(max)? };
+        hub.read(id, Want::All(max), callback!(cb, arg)?)
+    })
+}
+
+/// The stream has ended, and nothing is left of it.
+#[unsafe(no_mangle)]
+pub extern "C" fn eddy_reader_at_eof(reader: *mut eddy_reader) -> bool {
+    door::ask("eddy_reader_at_eof", reader, |hub, id| hub.at_eof(id))
+}
+
+/// A look at what has come and is not asked for; lent until the next call.
+///
+/// # Safety
+/// `bytes` is NULL or can be written to.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn eddy_reader_buffered(reader: *mut eddy_reader, bytes: *mut *const c_char) -> usize {
+    let look = door::ask("eddy_reader_buffered", reader, |hub, id| {
+        hub.buffered(id).map(|found| Some((found.as_ptr().cast::<c_char>(), found.len())))
+    });
+    let (start, len) = look.unwrap_or((std::ptr::null(), 0));
+    if !bytes.is_null() {
+        // SAFETY: the caller's promise.
+        unsafe { bytes.write(start) };
+    }
+    len
+}
+
+/// Feeding by hand, as a protocol does. EDDY_ESTATE after feed_eof.
+///
+/// # Safety
+/// `len` bytes lie at `bytes`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn eddy_reader_feed_data(
+    reader: *mut eddy_reader,
+    bytes: *const c_void,
+    len: usize,
+) -> c_int {
+    door::status("eddy_reader_feed_data", reader, |hub, id| {
+        // SAFETY: the caller's promise.
+        hub.feed_data(id, unsafe { door::bytes(bytes, len) }?)
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn eddy_reader_feed_eof(reader: *mut eddy_reader) -> c_int {
+    door::status("eddy_reader_feed_eof", reader, |hub, id| hub.feed_eof(id))
+}
+
+/// Any code but 0; message may be NULL.
+///
+/// # Safety
+/// `message` ends with a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn eddy_reader_set_exception(
+    reader: *mut eddy_reader,
+    code: c_int,
+    message: *const c_char,
+) -> c_int {
+    door::status("eddy_reader_set_exception", reader, |hub, id| {
+        // SAFETY: the caller's promise.
+        let error = unsafe { user_error(code, message) }?.ok_or(Refusal::Invalid)?;
+        hub.set_exception(id, error)
+    })
+}
+
+/// # Safety
+/// `message` is NULL or ends with a NUL.
+pub(super) unsafe fn user_error(code: c_int, message: *const c_char) -> Result<Option<Error>, Refusal> {
+    // SAFETY: the caller's promise.
+    let message = match unsafe { text(message) }? {
+        Some(message) => message.into(),
+        // SAFETY: eddy_strerror's texts are constants.
+        None => unsafe { text(super::errors::eddy_strerror(code)) }?.unwrap_or_default().into(),
+    };
+    Ok((code != 0).then_some(Error::User { code, message }))
+}
+
+/// What set_exception, or the connection, left; NULL: nothing. Lent until the next call.
+#[unsafe(no_mangle)]
+pub extern "C" fn eddy_reader_exception(reader: *mut eddy_reader) -> *const eddy_error {
+    let shown = door::ask("eddy_reader_exception", reader, |hub, id| {
+        let error = hub.exception(id)?;
+        Ok(hub.show_error(error))
+    });
+    shown.map_or(0, Id::number) as *const eddy_error
+}
+
+/// Once: the transport that is paused when more than twice the limit is buffered. EDDY_ESTATE: it has one.
+#[unsafe(no_mangle)]
+pub extern "C" fn eddy_reader_set_transport(
+    reader: *mut eddy_reader,
+    transport: *mut eddy_transport,
+) -> c_int {
+    door::status("eddy_reader_set_transport", reader, |hub, id| {
+        hub.set_transport(id, Id::behind_face(transport as usize, Kind::Transport))
+    })
+}

@@ -1,0 +1,178 @@
+//! Writers.
+
+use std::ffi::{c_char, c_int, c_void};
+
+use super::callbacks::*;
+use super::door::{self, bytes, callback, each, list, text};
+use super::reader::EDDY_UNTIL_EOF;
+use super::types::*;
+use crate::error::Refusal;
+use crate::hub::face;
+use crate::stream::Marks;
+use crate::table::{Id, Kind};
+
+/// A writer on a transport of your own making; protocol and reader may be NULL. NULL when refused: a transport has
+/// one writer.
+///
+/// asyncio: StreamWriter(transport, protocol, reader, loop).
+#[unsafe(no_mangle)]
+pub extern "C" fn eddy_writer_new(
+    transport: *mut eddy_transport,
+    protocol: *mut eddy_protocol,
+    reader: *mut eddy_reader,
+) -> *mut eddy_writer {
+    let face = |number: usize, kind| (number != 0).then(|| Id::behind_face(number, kind));
+    let made = door::ask("eddy_writer_new", transport, |hub, _| {
+        let transport = Id::behind_face(transport as usize, Kind::Transport);
+        let protocol = face(protocol as usize, Kind::Protocol);
+        hub.writer_new(transport, protocol, face(reader as usize, Kind::Reader)).map(Some)
+    });
+    made.map_or(0, |id| id.face(Kind::Writer)) as *mut eddy_writer
+}
+
+/// Closes the connection, after what is gathered has gone out, and frees its reader.
+#[unsafe(no_mangle)]
+pub extern "C" fn eddy_writer_free(writer: *mut eddy_writer) {
+    door::free("eddy_writer_free", writer, |hub, id| hub.writer_free(id));
+}
+
+/// Writing never waits and never fails for the network's sake: drain, or the next read, tells. Both give 1, not 0,
+/// when what is gathered stands above the high-water mark: taken all the same, but time to drain. EDDY_ESTATE after
+/// close and after write_eof.
+///
+/// What is written is gathered and sent once, before the loop waits again, or when 64 KiB have come together.
+/// asyncio: StreamWriter.write().
+///
+/// # Safety
+/// `len` bytes lie at `bytes`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn eddy_writer_write(
+    writer: *mut eddy_writer,
+    bytes: *const c_void,
+    len: usize,
+) -> c_int {
+    let full = door::call("eddy_writer_write", writer, |hub, id| {
+        // SAFETY: the caller's promise.
+        hub.write(id, unsafe { self::bytes(bytes, len) }?)
+    });
+    full.map_or_else(super::errors::code, c_int::from)
+}
+
+/// All of them, or with a refusal none.
+///
+/// # Safety
+/// `count` of them lie at `lines`, each as long as it says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn eddy_writer_writelines(
+    writer: *mut eddy_writer,
+    lines: *const eddy_bytes,
+    count: usize,
+) -> c_int {
+    let full = door::call("eddy_writer_writelines", writer, |hub, id| {
+        // SAFETY: the caller's promise.
+        hub.write_all(id, each(unsafe { list(lines, count) }?))
+    });
+    full.map_or_else(super::errors::code, c_int::from)
+}
+
+/// Waits, after the high-water mark was passed, until the low one is reached; otherwise calls back next. Any number may
+/// wait. EDDY_ELOST when the connection is gone, or goes; or the reader's error.
+///
+/// Not a promise that anything has arrived. asyncio: StreamWriter.drain().
+#[unsafe(no_mangle)]
+pub extern "C" fn eddy_writer_drain(
+    writer: *mut eddy_writer,
+    cb: eddy_writer_cb,
+    arg: *mut c_void,
+) -> eddy_op {
+    door::start("eddy_writer_drain", writer, |hub, id| hub.drain(id, callback!(cb, arg)?))
+}
+
+/// Ends this side of the stream once what is gathered has gone out; reading goes on.
+#[unsafe(no_mangle)]
+pub extern "C" fn eddy_writer_write_eof(writer: *mut eddy_writer) -> c_int {
+    door::status("eddy_writer_write_eof", writer, |hub, id| hub.write_eof(id))
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn eddy_writer_can_write_eof(writer: *mut eddy_writer) -> bool {
+    door::ask("eddy_writer_can_write_eof", writer, |hub, id| hub.can_write_eof(id))
+}
+
+/// After what is gathered has gone out. Reading stops at once; what has come can still be read.
+///
+/// The socket itself is kept until the peer closes too, 2 seconds as a rule and 30 at the most, so that what the peer
+/// sent and nobody read does not turn our last bytes into a reset. eddy_loop_run() waits for that; wait_closed does not.
+#[unsafe(no_mangle)]
+pub extern "C" fn eddy_writer_close(writer: *mut eddy_writer) -> c_int {
+    door::status("eddy_writer_close", writer, |hub, id| hub.writer_close(id))
+}
+
+/// Now: what is gathered is lost, and the peer gets a reset.
+#[unsafe(no_mangle)]
+pub extern "C" fn eddy_writer_abort(writer: *mut eddy_writer) -> c_int {
+    door::status("eddy_writer_abort", writer, |hub, id| hub.writer_abort(id))
+}
+
+/// Closed or aborted by this side, or lost.
+#[unsafe(no_mangle)]
+pub extern "C" fn eddy_writer_is_closing(writer: *mut eddy_writer) -> bool {
+    door::ask("eddy_writer_is_closing", writer, |hub, id| hub.is_closing(id, face::WRITER))
+}
+
+/// Defaults 65536 and 16384. SIZE_MAX for one of them: what the other says, 4 times or a quarter.
+#[unsafe(no_mangle)]
+pub extern "C" fn eddy_writer_set_write_buffer_limits(
+    writer: *mut eddy_writer,
+    high: usize,
+    low: usize,
+) -> c_int {
+    let given = |mark: usize| (mark != EDDY_UNTIL_EOF).then_some(mark);
+    door::status("eddy_writer_set_write_buffer_limits", writer, |hub, id| {
+        hub.set_marks(id, Marks::new(given(high), given(low))?)
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn eddy_writer_get_write_buffer_size(writer: *mut eddy_writer) -> usize {
+    door::ask("eddy_writer_get_write_buffer_size", writer, |hub, id| hub.write_buffer_size(id))
+}
+
+/// Until the connection is closed or lost: EDDY_ELOST when the network took it. Any number may wait, also afterwards.
+#[unsafe(no_mangle)]
+pub extern "C" fn eddy_writer_wait_closed(
+    writer: *mut eddy_writer,
+    cb: eddy_writer_cb,
+    arg: *mut c_void,
+) -> eddy_op {
+    door::start("eddy_writer_wait_closed", writer, |hub, id| hub.wait_closed(id, callback!(cb, arg)?))
+}
+
+/// "peername", "sockname", "socket" (the descriptor, in digits), or what eddy_transport_set_extra_info() gave; NULL if
+/// there is none. Lent until the connection is gone.
+///
+/// # Safety
+/// `name` ends with a NUL; `len` is NULL or can be written to.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn eddy_writer_get_extra_info(
+    writer: *mut eddy_writer,
+    name: *const c_char,
+    len: *mut usize,
+) -> *const c_char {
+    let found = door::ask("eddy_writer_get_extra_info", writer, |hub, id| {
+        // SAFETY: the caller's promise.
+        let name = unsafe { text(name) }?.ok_or(Refusal::Invalid)?;
+        hub.extra_info(id, face::WRITER, name)
+    });
+    let (start, count) = found.map_or((std::ptr::null(), 0), |found| (found.start.cast(), found.len));
+    if !len.is_null() {
+        // SAFETY: the caller's promise.
+        unsafe { len.write(count) };
+    }
+    start
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn eddy_writer_transport(writer: *mut eddy_writer) -> *mut eddy_transport {
+    door::ask("eddy_writer_transport", writer, |hub, id| hub.transport_of(id)) as *mut eddy_transport
+}

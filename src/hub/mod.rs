@@ -1,0 +1,676 @@
+//! The event loop's inside: it owns every object, by ticket, and is the only place where sockets and readers meet.
+//!
+//! It calls nobody. The door asks [`Hub::next`] whom to call, calls with nothing borrowed, and asks again; when there
+//! is nobody to call it asks [`Hub::wait`]. So a round goes:
+//!
+//! 1. what was queued when the round began (posts, timers, streams that have something to tell), then the events, one
+//!    by one: each has its turn, in which everything it has to tell is told, and what its reads leave goes back to it;
+//! 2. flush: one send for each stream that has gathered something;
+//! 3. the poll, which waits only if nothing is queued; the timers that are due; what other threads have posted.
+//!
+//! Fairness is in three numbers: a stream's turn has at most 1,024 calls and 16 receives, a listener's as many accepts
+//! as its backlog, and a round 4,096 calls. What is queued while a round runs belongs to the next.
+
+mod connection;
+mod custom;
+mod opening;
+mod serving;
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use connection::{Connection, face};
+pub use opening::{Adoption, Opening, Options, Target};
+pub use serving::{Listening, Server};
+
+use crate::call::{Call, Callback};
+use crate::error::{Error, LentError, Refusal};
+use crate::event::{Event, Poll, Remote, Timers};
+use crate::net::{Answer, Resolver};
+use crate::stream::{Buffer, Pool, Turn};
+use crate::table::{self, Id, Kind, Table};
+
+const ROUND_CALLS: u32 = 4096;
+/// Different reports that wait for the exception handler; more than these are counted only.
+const REPORTS: usize = 64;
+
+/// What other threads send.
+pub enum Posted {
+    Call(Callback),
+    Answer(Answer),
+}
+
+/// What a receipt is for. With a place and a counter it makes an `eddy_op`:
+/// `0 | kind (3) | loop (8) | place (20) | counter (32)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receipt {
+    Read = 0,
+    Drain = 1,
+    WaitClosed = 2,
+    Opening = 3,
+    Post = 4,
+    ServerClosed = 5,
+}
+
+/// A function to be called from the loop: soon, or when its time has come.
+#[derive(Debug)]
+struct Post {
+    callback: Callback,
+    serial: u32,
+    timed: bool,
+    queued: bool,
+    canceled: bool,
+}
+
+#[derive(Debug)]
+struct Report {
+    message: String,
+    error: Option<Error>,
+    count: u32,
+}
+
+/// How long a run goes on: until it is stopped, and perhaps less.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Run {
+    /// Ends when nothing is left to wait for.
+    pub while_alive: bool,
+    /// Ends after one round, which waits no longer than this for an event; None: as long as it takes.
+    pub one_round: Option<Option<Duration>>,
+}
+
+pub struct Hub {
+    number: usize,
+    loop_number: usize,
+
+    connections: Table<Connection>,
+    servers: Table<Server>,
+    listeners: Table<Listening>,
+    openings: Table<Opening>,
+    posts: Table<Post>,
+    /// Errors lent to callbacks.
+    errors: Table<LentError>,
+
+    poll: Poll,
+    timers: Timers,
+    remote: Arc<Remote<Posted>>,
+    resolver: Option<Resolver>,
+    pool: Pool,
+
+    /// Whose turn it is; 0: nobody's.
+    current: usize,
+    turn_of: Option<Id<Connection>>,
+    turn: Turn,
+    turn_moved: bool,
+    turn_calls: u32,
+    turn_reads: u32,
+    queue: VecDeque<usize>,
+    events: Vec<Event>,
+    next_event: usize,
+    dirty: Vec<Id<Connection>>,
+    lent_output: Option<Box<Buffer>>,
+    round_calls: u32,
+    /// How much of the queue belongs to this round.
+    round_queue: usize,
+
+    reports: VecDeque<Report>,
+    reporting: bool,
+    handler: Option<Callback>,
+    /// What eddy_reader_exception lent last.
+    shown: Option<Id<LentError>>,
+
+    serial: u32,
+    /// Callbacks owed.
+    waiting: usize,
+    /// Connections whose output the socket did not take; those on their way out; listening servers.
+    blocked: usize,
+    leaving: usize,
+    serving: usize,
+
+    running: bool,
+    /// This run has begun a round.
+    waited: bool,
+    stopping: bool,
+    ending: bool,
+    /// Freed from within a callback: ends when the run returns.
+    pub free_after_run: bool,
+    /// Somebody watches the loop's descriptor, and is told when there is work between runs.
+    watched: bool,
+    rung: bool,
+}
+
+impl std::fmt::Debug for Hub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Hub({:#x})", self.number)
+    }
+}
+
+impl Hub {
+    /// `number` is the loop's ticket; the generations of its tables begin at `first_generation`.
+    pub fn new(number: usize, first_generation: usize) -> io::Result<Hub> {
+        let no_memory = |_| io::Error::from_raw_os_error(libc::ENOMEM);
+        let loop_number = table::loop_of(number);
+        let poll = Poll::new()?;
+        let waker = poll.waker(number)?;
+        Ok(Hub {
+            number,
+            loop_number,
+            connections: Table::new(Kind::Connection, loop_number, first_generation),
+            servers: Table::new(Kind::Server, loop_number, first_generation),
+            listeners: Table::new(Kind::Listener, loop_number, first_generation),
+            openings: Table::new(Kind::Opening, loop_number, first_generation),
+            posts: Table::new(Kind::Post, loop_number, first_generation),
+            errors: Table::new(Kind::Error, loop_number, first_generation),
+            poll,
+            timers: Timers::default(),
+            remote: Arc::new(Remote::new(waker)),
+            resolver: None,
+            pool: Pool::default(),
+            current: 0,
+            turn_of: None,
+            turn: Turn::new().map_err(no_memory)?,
+            turn_moved: false,
+            turn_calls: 0,
+            turn_reads: 0,
+            queue: VecDeque::new(),
+            events: Vec::new(),
+            next_event: 0,
+            dirty: Vec::new(),
+            lent_output: None,
+            round_calls: 0,
+            round_queue: 0,
+            reports: VecDeque::new(),
+            reporting: false,
+            handler: None,
+            shown: None,
+            serial: 0,
+            waiting: 0,
+            blocked: 0,
+            leaving: 0,
+            serving: 0,
+            running: false,
+            waited: false,
+            stopping: false,
+            ending: false,
+            free_after_run: false,
+            watched: false,
+            rung: false,
+        })
+    }
+
+    pub fn number(&self) -> usize {
+        self.number
+    }
+
+    pub fn remote(&self) -> &Arc<Remote<Posted>> {
+        &self.remote
+    }
+
+    /// Where the generations of the next loop of this number begin.
+    pub fn next_generation(&self) -> usize {
+        let tables = [
+            self.connections.next_generation(),
+            self.servers.next_generation(),
+            self.openings.next_generation(),
+            self.errors.next_generation(),
+        ];
+        tables.into_iter().max().unwrap_or(0)
+    }
+
+    // ---- running ----------------------------------------------------------------------------------------------
+
+    pub fn begin_run(&mut self, mut run: Run) -> Result<Run, Refusal> {
+        if self.running {
+            return Err(Refusal::Busy);
+        }
+        self.accepting()?;
+        self.running = true;
+        self.waited = false;
+        if std::mem::take(&mut self.stopping) {
+            // asyncio's rule: stopped before it runs, a loop makes one round without waiting.
+            run.one_round = Some(Some(Duration::ZERO));
+        }
+        Ok(run)
+    }
+
+    /// The next one to call in a run; waits until there is somebody. None: the run is over.
+    #[inline]
+    pub fn step(&mut self, run: Run) -> io::Result<Option<Call>> {
+        loop {
+            if self.stopping {
+                return Ok(None);
+            }
+            if let Some(call) = self.next() {
+                return Ok(Some(call));
+            }
+            if self.waited && run.one_round.is_some() {
+                return Ok(None);
+            }
+            if run.while_alive {
+                self.flush();
+                if !self.is_alive() {
+                    return Ok(None);
+                }
+            }
+            self.wait(run.one_round.flatten())?;
+            self.waited = true;
+        }
+    }
+
+    /// What was gathered is sent, as at the end of any round.
+    pub fn end_run(&mut self) {
+        self.flush();
+        self.running = false;
+        self.stopping = false;
+        self.rung = false;
+        if self.has_work() {
+            self.stir();
+        }
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.running
+    }
+
+    pub fn stop(&mut self) {
+        self.stopping = true;
+    }
+
+    /// The next one to call. None: there is nobody, or the round is over.
+    #[inline]
+    pub fn next(&mut self) -> Option<Call> {
+        if let Some(output) = self.lent_output.take() {
+            self.pool.give(output);
+        }
+        loop {
+            if self.current != 0 {
+                if let Some(call) = self.take_turn() {
+                    self.round_calls += 1;
+                    return Some(call);
+                }
+                self.end_current();
+            }
+            if self.round_calls >= ROUND_CALLS {
+                return None;
+            }
+            if self.round_queue > 0 {
+                self.round_queue -= 1;
+                self.current = self.queue.pop_front()?;
+            } else {
+                let event = *self.events.get(self.next_event)?;
+                self.next_event += 1;
+                self.current = self.happened(event);
+            }
+            self.begin_current();
+        }
+    }
+
+    #[inline]
+    fn take_turn(&mut self) -> Option<Call> {
+        let number = self.current;
+        match Kind::of(number)? {
+            Kind::Connection => self.connection_turn(Id::from_number(number)),
+            Kind::Listener => self.listener_turn(Id::from_number(number)),
+            Kind::Opening => self.opening_turn(Id::from_number(number)),
+            Kind::Server => self.server_turn(Id::from_number(number)),
+            Kind::Post => self.post_turn(Id::from_number(number)),
+            Kind::Loop => self.report_turn(),
+            _ => None,
+        }
+    }
+
+    #[inline]
+    fn begin_current(&mut self) {
+        match Kind::of(self.current) {
+            Some(Kind::Connection) => self.begin_turn(Id::from_number(self.current)),
+            Some(Kind::Listener) => self.begin_listener(Id::from_number(self.current)),
+            _ => {}
+        }
+    }
+
+    #[inline]
+    fn end_current(&mut self) {
+        let number = std::mem::take(&mut self.current);
+        if Kind::of(number) == Some(Kind::Connection) {
+            self.end_turn(Id::from_number(number));
+        }
+    }
+
+    /// Whose turn an event makes it; 0: nobody's.
+    #[inline]
+    fn happened(&mut self, event: Event) -> usize {
+        match Kind::of(event.number) {
+            Some(Kind::Connection) => self.connection_event(Id::from_number(event.number), event),
+            Some(Kind::Listener) => self.listener_event(Id::from_number(event.number)),
+            Some(Kind::Opening) => {}
+            _ => return 0,
+        }
+        event.number
+    }
+
+    /// Sends what was gathered, waits for events, and gathers what is due: the beginning of a round.
+    pub fn wait(&mut self, limit: Option<Duration>) -> io::Result<()> {
+        self.flush();
+        self.events.drain(..self.next_event);
+        self.next_event = 0;
+        let timeout = if self.has_work() {
+            Some(Duration::ZERO)
+        } else {
+            match (limit, self.timers.next()) {
+                (Some(limit), Some(due)) => Some(limit.min(due)),
+                (limit, due) => limit.or(due),
+            }
+        };
+        self.poll.wait(timeout, &mut self.events)?;
+        self.rung = false;
+        self.gather_due();
+        self.round_calls = 0;
+        self.round_queue = self.queue.len();
+        Ok(())
+    }
+
+    fn gather_due(&mut self) {
+        if self.timers.next() == Some(Duration::ZERO) {
+            let now = self.timers.now();
+            while let Some(number) = self.timers.pop(now) {
+                self.due(number);
+            }
+        }
+        for posted in self.remote.take() {
+            match posted {
+                Posted::Call(callback) => {
+                    // Without memory for it the promise to call cannot be kept; but 2^20 of them is a program gone wild.
+                    let _ = self.post(callback, None);
+                }
+                Posted::Answer(answer) => self.answered(answer),
+            }
+        }
+    }
+
+    fn due(&mut self, number: usize) {
+        match Kind::of(number) {
+            Some(Kind::Connection) => self.connection_timer(Id::from_number(number)),
+            Some(Kind::Listener) => self.listener_timer(Id::from_number(number)),
+            Some(Kind::Opening) => self.queue(number),
+            Some(Kind::Post) => self.post_due(Id::from_number(number)),
+            _ => {}
+        }
+    }
+
+    /// Something can be done without waiting.
+    fn has_work(&self) -> bool {
+        self.current != 0
+            || !self.queue.is_empty()
+            || self.next_event < self.events.len()
+            || !self.dirty.is_empty()
+            || self.remote.any()
+    }
+
+    /// Something is left to wait for.
+    pub fn is_alive(&self) -> bool {
+        self.waiting + self.blocked + self.leaving + self.serving > 0 || self.has_work()
+    }
+
+    /// In the order in which they asked.
+    #[inline]
+    fn queue(&mut self, number: usize) {
+        self.queue.push_back(number);
+        self.stir();
+    }
+
+    /// Work has come up. Whoever watches the descriptor between runs has no other way to know.
+    #[inline]
+    fn stir(&mut self) {
+        if self.watched && !self.running && !self.rung {
+            self.rung = true;
+            self.remote.wake();
+        }
+    }
+
+    pub fn watch(&mut self) -> RawFd {
+        self.watched = true;
+        if self.has_work() {
+            self.stir();
+        }
+        self.poll.raw_fd()
+    }
+
+    /// How long until something is due; None: nothing is.
+    pub fn timeout(&self) -> Option<Duration> {
+        if self.has_work() { Some(Duration::ZERO) } else { self.timers.next() }
+    }
+
+    pub fn time(&self) -> Duration {
+        self.timers.now()
+    }
+
+    // ---- receipts ---------------------------------------------------------------------------------------------
+
+    /// Nothing new can be started on a loop that is being freed.
+    #[inline]
+    fn accepting(&self) -> Result<(), Refusal> {
+        if self.ending { Err(Refusal::State) } else { Ok(()) }
+    }
+
+    #[inline]
+    fn next_serial(&mut self) -> u32 {
+        self.serial = self.serial.wrapping_add(1);
+        self.serial
+    }
+
+    #[inline]
+    fn receipt(&self, what: Receipt, place: usize, serial: u32) -> i64 {
+        (what as i64) << 60 | (self.loop_number as i64) << 52 | (place as i64) << 32 | i64::from(serial)
+    }
+
+    /// Its callback gets EDDY_ECANCELED, in the next turn.
+    pub fn cancel(&mut self, receipt: i64) -> Result<(), Refusal> {
+        if receipt < 0 {
+            return Err(Refusal::Invalid);
+        }
+        let place = (receipt >> 32) as usize & 0xf_ffff;
+        let serial = receipt as u32;
+        let ours = (receipt >> 52) as usize & 0xff == self.loop_number;
+        let found = ours
+            && match receipt >> 60 {
+                0 => self.cancel_at(place, Receipt::Read, serial),
+                1 => self.cancel_at(place, Receipt::Drain, serial),
+                2 => self.cancel_at(place, Receipt::WaitClosed, serial),
+                3 => self.openings.at(place).is_some_and(|id| self.cancel_opening(id, serial)),
+                4 => self.posts.at(place).is_some_and(|id| self.cancel_post(id, serial)),
+                5 => self.servers.at(place).is_some_and(|id| self.cancel_server(id, serial)),
+                _ => false,
+            };
+        if found { Ok(()) } else { Err(Refusal::Stale) }
+    }
+
+    fn cancel_at(&mut self, place: usize, what: Receipt, serial: u32) -> bool {
+        self.connections.at(place).is_some_and(|id| self.cancel_connection(id, what, serial))
+    }
+
+    // ---- posts ------------------------------------------------------------------------------------------------
+
+    pub fn call_soon(&mut self, callback: Callback) -> Result<i64, Refusal> {
+        self.accepting()?;
+        self.post(callback, None)
+    }
+
+    pub fn call_later(&mut self, delay: Duration, callback: Callback) -> Result<i64, Refusal> {
+        self.accepting()?;
+        self.post(callback, Some(delay))
+    }
+
+    fn post(&mut self, callback: Callback, delay: Option<Duration>) -> Result<i64, Refusal> {
+        let serial = self.next_serial();
+        let timed = delay.is_some();
+        let post = Post { callback, serial, timed, queued: !timed, canceled: false };
+        let id = self.posts.insert(post).ok_or(Refusal::Full)?;
+        self.waiting += 1;
+        match delay {
+            None => self.queue(id.number()),
+            Some(delay) => {
+                self.timers.set(delay, id.number());
+                self.stir();
+            }
+        }
+        Ok(self.receipt(Receipt::Post, id.place(), serial))
+    }
+
+    fn post_due(&mut self, id: Id<Post>) {
+        if let Some(post) = self.posts.get_mut(id)
+            && !post.queued
+        {
+            post.queued = true;
+            self.queue(id.number());
+        }
+    }
+
+    fn post_turn(&mut self, id: Id<Post>) -> Option<Call> {
+        let post = self.posts.remove(id)?;
+        self.waiting -= 1;
+        let error = post.canceled.then(|| Box::new(Error::Canceled));
+        Some(Call::Loop { callback: post.callback, error })
+    }
+
+    fn cancel_post(&mut self, id: Id<Post>, serial: u32) -> bool {
+        let Some(post) = self.posts.get_mut(id).filter(|post| post.serial == serial && !post.canceled) else {
+            return false;
+        };
+        post.canceled = true;
+        if !post.queued {
+            post.queued = true;
+            self.queue(id.number());
+            let posts = &self.posts;
+            self.timers.forget(|number| match Kind::of(number) {
+                Some(Kind::Post) => {
+                    posts.get(Id::from_number(number)).is_some_and(|post| post.timed && !post.queued)
+                }
+                _ => true,
+            });
+        }
+        true
+    }
+
+    // ---- reports ----------------------------------------------------------------------------------------------
+
+    /// For the exception handler, from the next run. Equal ones are counted.
+    pub fn report(&mut self, message: String, error: Option<Error>) {
+        if let Some(report) = self.reports.iter_mut().find(|report| report.message == message) {
+            report.count += 1;
+            return;
+        }
+        if self.reports.len() >= REPORTS {
+            return;
+        }
+        self.reports.push_back(Report { message, error, count: 1 });
+        if !std::mem::replace(&mut self.reporting, true) {
+            self.queue(self.number);
+        }
+    }
+
+    fn report_turn(&mut self) -> Option<Call> {
+        let Some(report) = self.reports.pop_front() else {
+            self.reporting = false;
+            return None;
+        };
+        let message = match report.count {
+            1 => report.message,
+            count => format!("{} ({count} times)", report.message),
+        };
+        Some(Call::Exception { callback: self.handler, message, error: report.error.map(Box::new) })
+    }
+
+    /// None: the default one, which prints a line.
+    pub fn set_exception_handler(&mut self, handler: Option<Callback>) {
+        self.handler = handler;
+    }
+
+    // ---- errors lent ------------------------------------------------------------------------------------------
+
+    pub fn lend_error(&mut self, error: Error) -> Option<Id<LentError>> {
+        self.errors.insert(error.into())
+    }
+
+    pub fn take_back_error(&mut self, id: Id<LentError>) {
+        self.errors.remove(id);
+    }
+
+    pub fn error(&self, id: Id<LentError>) -> Option<&LentError> {
+        self.errors.get(id)
+    }
+
+    /// Lent until the next one is shown.
+    pub fn show_error(&mut self, error: Option<Error>) -> Option<Id<LentError>> {
+        if let Some(shown) = self.shown.take() {
+            self.errors.remove(shown);
+        }
+        self.shown = error.and_then(|error| self.lend_error(error));
+        self.shown
+    }
+
+    // ---- the end ----------------------------------------------------------------------------------------------
+
+    /// Cancels everything that waits. What is owed to callbacks is then had from [`next`](Hub::next), as ever.
+    pub fn end(&mut self) {
+        self.flush();
+        self.ending = true;
+        self.running = true;
+        self.stopping = false;
+        self.end_current();
+        for posted in self.remote.close() {
+            if let Posted::Call(callback) = posted {
+                let _ = self.post(callback, None);
+            }
+        }
+        for id in self.openings.ids() {
+            self.end_opening(id);
+        }
+        for id in self.posts.ids() {
+            if let Some(serial) = self.posts.get(id).map(|post| post.serial) {
+                self.cancel_post(id, serial);
+            }
+        }
+        for id in self.servers.ids() {
+            self.end_server(id);
+        }
+        for id in self.connections.ids() {
+            self.end_connection(id);
+        }
+        self.events.clear();
+        self.next_event = 0;
+    }
+
+    pub fn is_ending(&self) -> bool {
+        self.ending
+    }
+
+    /// The next one who is owed a call at the end.
+    pub fn next_at_end(&mut self) -> Option<Call> {
+        self.round_calls = 0;
+        self.round_queue = self.queue.len();
+        self.next()
+    }
+
+    pub fn describe(&self, number: usize) -> Option<String> {
+        match Kind::of(number)? {
+            Kind::Loop if number == self.number => Some(format!(
+                "<eddy_loop {}{} connections, {} servers, {} waiting>",
+                if self.running { "running, " } else { "" },
+                self.connections.len(),
+                self.servers.len(),
+                self.waiting
+            )),
+            Kind::Server => self.describe_server(Id::from_number(number)),
+            Kind::Error => {
+                self.error(Id::from_number(number)).map(|lent| format!("<eddy_error {}>", lent.error))
+            }
+            kind @ (Kind::Reader | Kind::Writer | Kind::Transport | Kind::Protocol) => {
+                let id = Id::behind_face(number, kind);
+                self.describe_connection(if kind == Kind::Transport { self.transport(id) } else { id }, kind)
+            }
+            _ => None,
+        }
+    }
+}

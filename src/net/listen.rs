@@ -1,0 +1,170 @@
+//! Listening sockets, and what comes out of them.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use socket2::{Domain, SockAddr, SockRef};
+
+use super::socket::{above_stdio, display, set_options, stream_socket};
+use super::{ListenOptions, SocketOptions};
+use crate::error::Error;
+
+#[derive(Debug)]
+pub enum Listener {
+    Tcp(mio::net::TcpListener),
+    Unix(mio::net::UnixListener),
+}
+
+impl Listener {
+    pub fn new(fd: OwnedFd, domain: Domain) -> Listener {
+        if domain == Domain::UNIX {
+            Listener::Unix(mio::net::UnixListener::from(fd))
+        } else {
+            Listener::Tcp(mio::net::TcpListener::from_std(std::net::TcpListener::from(fd)))
+        }
+    }
+
+    pub fn raw_fd(&self) -> RawFd {
+        match self {
+            Listener::Tcp(listener) => listener.as_raw_fd(),
+            Listener::Unix(listener) => listener.as_raw_fd(),
+        }
+    }
+
+    pub fn domain(&self) -> Domain {
+        match self {
+            Listener::Tcp(_) => Domain::IPV4,
+            Listener::Unix(_) => Domain::UNIX,
+        }
+    }
+
+    /// What it listens on, in words.
+    pub fn name(&self) -> Option<String> {
+        match self {
+            Listener::Tcp(listener) => listener.local_addr().ok().map(|address| address.to_string()),
+            Listener::Unix(listener) => SockRef::from(listener).local_addr().ok().as_ref().and_then(display),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub struct Accepted {
+    pub fd: OwnedFd,
+    pub peer: Option<SocketAddr>,
+}
+
+/// The next connection, non-blocking and closed on exec. What is set on the listener it inherits on Linux; elsewhere
+/// it is set again.
+pub fn accept(listener: &Listener, options: SocketOptions) -> io::Result<Accepted> {
+    let accepted = match listener {
+        Listener::Tcp(listener) => {
+            let (stream, peer) = listener.accept()?;
+            Accepted { fd: above_stdio(stream.into())?, peer: Some(peer) }
+        }
+        Listener::Unix(listener) => Accepted { fd: above_stdio(listener.accept()?.0.into())?, peer: None },
+    };
+    if !cfg!(any(target_os = "linux", target_os = "android")) {
+        // A connection already reset refuses options; the first read tells.
+        let _ = set_options(&accepted.fd, options, listener.domain());
+    }
+    Ok(accepted)
+}
+
+/// Errors of accept that are the lost connection's, not the listener's: go on with the next.
+pub fn is_transient(errno: i32) -> bool {
+    use libc::*;
+    matches!(
+        errno,
+        ECONNABORTED
+            | EPROTO
+            | EPERM
+            | EINTR
+            | ENETDOWN
+            | ENOPROTOOPT
+            | EHOSTDOWN
+            | EHOSTUNREACH
+            | EOPNOTSUPP
+            | ENETUNREACH
+    )
+}
+
+pub fn listen(address: SocketAddr, options: ListenOptions) -> Result<Listener, Error> {
+    let failed = |error: io::Error| Error::system(format!("listen on {address}"), &error);
+    let domain = Domain::for_address(address);
+    let fd = stream_socket(domain).map_err(failed)?;
+    let socket = SockRef::from(&fd);
+    socket.set_reuse_address(options.reuse_address).map_err(failed)?;
+    if options.reuse_port {
+        socket.set_reuse_port(true).map_err(failed)?;
+    }
+    if domain == Domain::IPV6 {
+        socket.set_only_v6(true).map_err(failed)?;
+    }
+    set_options(&fd, options.socket, domain).map_err(failed)?;
+    socket.bind(&address.into()).map_err(failed)?;
+    socket.listen(options.backlog).map_err(failed)?;
+    Ok(Listener::new(fd, domain))
+}
+
+/// The file that a unix server made, by which it knows later whether it is still its own.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl SocketFile {
+    fn at(path: &Path) -> Option<SocketFile> {
+        let found = fs::symlink_metadata(path).ok()?;
+        Some(SocketFile { path: path.into(), device: found.dev(), inode: found.ino() })
+    }
+
+    /// Removes it, unless somebody has put another in its place.
+    pub fn remove(&self) {
+        if SocketFile::at(&self.path).is_some_and(|now| (now.device, now.inode) == (self.device, self.inode))
+        {
+            // If it cannot be removed it stays behind, as it would have without us.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// A socket file that nobody answers on is replaced; whatever else is at the path stays, and the address is in use.
+pub fn listen_unix(
+    address: &SockAddr,
+    options: ListenOptions,
+) -> Result<(Listener, Option<SocketFile>), Error> {
+    let name = display(address).unwrap_or_default();
+    let failed = |error: io::Error| Error::system(format!("listen on {name}"), &error);
+    if let Some(path) = address.as_pathname()
+        && is_stale(path, address)
+    {
+        fs::remove_file(path).map_err(failed)?;
+    }
+    let fd = stream_socket(Domain::UNIX).map_err(failed)?;
+    set_options(&fd, options.socket, Domain::UNIX).map_err(failed)?;
+    let socket = SockRef::from(&fd);
+    socket.bind(address).map_err(failed)?;
+    let file = address.as_pathname().and_then(SocketFile::at);
+    if let Err(error) = socket.listen(options.backlog) {
+        if let Some(file) = file {
+            file.remove();
+        }
+        return Err(failed(error));
+    }
+    Ok((Listener::new(fd, Domain::UNIX), file))
+}
+
+fn is_stale(path: &Path, address: &SockAddr) -> bool {
+    let is_socket = fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
+    is_socket
+        && stream_socket(Domain::UNIX).is_ok_and(|fd| {
+            let refused = SockRef::from(&fd).connect(address).err();
+            refused.and_then(|error| error.raw_os_error()) == Some(libc::ECONNREFUSED)
+        })
+}

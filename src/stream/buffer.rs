@@ -1,0 +1,149 @@
+//! Bytes that are added at one end and taken from the other, and the pool that lends such buffers, so that a stream
+//! which holds nothing owns nothing.
+
+/// A peer decides how much there is to keep, so growing may fail and must be survived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoMemory;
+
+#[derive(Debug, Default)]
+pub struct Buffer {
+    bytes: Vec<u8>,
+    /// Where what is left begins.
+    head: usize,
+    /// How much of what is left a search has seen in vain.
+    pub searched: usize,
+}
+
+impl Buffer {
+    #[inline]
+    pub fn as_slice(&self) -> &[u8] {
+        &self.bytes[self.head..]
+    }
+
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.bytes.len() - self.head
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Takes all or nothing. There is always room for one byte more, for the NUL behind what is lent.
+    #[inline]
+    pub fn append(&mut self, bytes: &[u8]) -> Result<(), NoMemory> {
+        if self.bytes.capacity() - self.bytes.len() <= bytes.len() {
+            self.make_room(bytes.len() + 1)?;
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Moves what is left to the front once that is no more than what was taken, so that each byte is moved at most
+    /// once; grows otherwise.
+    #[cold]
+    fn make_room(&mut self, more: usize) -> Result<(), NoMemory> {
+        if self.head >= self.len() {
+            self.bytes.drain(..self.head);
+            self.head = 0;
+        }
+        self.bytes.try_reserve(more).map_err(|_| NoMemory)
+    }
+
+    #[inline]
+    pub fn consume(&mut self, n: usize) {
+        self.head += n;
+        self.searched = self.searched.saturating_sub(n);
+        if self.head == self.bytes.len() {
+            self.clear();
+        }
+    }
+
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.head = 0;
+        self.searched = 0;
+    }
+
+    /// The whole storage and where in it the bytes begin, with one byte behind the last, for a turn to lend from.
+    pub(super) fn open(&mut self) -> usize {
+        self.bytes.push(0);
+        self.head
+    }
+
+    pub(super) fn storage(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+
+    /// Ends what [`open`](Buffer::open) began: bytes up to `head` have been taken.
+    pub(super) fn close(&mut self, head: usize, searched: usize) {
+        self.bytes.pop();
+        self.head = head;
+        self.searched = searched;
+    }
+
+    fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+}
+
+/// What is kept for the next stream that needs a buffer; larger ones, and more than these, go back to the heap.
+const KEEP_EACH: usize = 128 * 1024;
+const KEEP_ALL: usize = 4 * 1024 * 1024;
+
+#[derive(Debug, Default)]
+pub struct Pool {
+    // Boxed because a stream holds a pointer, not the buffer: an idle one pays 8 bytes.
+    #[allow(clippy::vec_box)]
+    free: Vec<Box<Buffer>>,
+    kept: usize,
+}
+
+impl Pool {
+    #[inline]
+    pub fn take(&mut self) -> Box<Buffer> {
+        match self.free.pop() {
+            Some(buffer) => {
+                self.kept -= buffer.capacity();
+                buffer
+            }
+            None => Box::default(),
+        }
+    }
+
+    #[inline]
+    pub fn give(&mut self, mut buffer: Box<Buffer>) {
+        let capacity = buffer.capacity();
+        if capacity <= KEEP_EACH && self.kept + capacity <= KEEP_ALL {
+            buffer.clear();
+            self.kept += capacity;
+            self.free.push(buffer);
+        }
+    }
+
+    /// Appends to a buffer that may not be there yet.
+    #[inline]
+    pub fn append(&mut self, to: &mut Option<Box<Buffer>>, bytes: &[u8]) -> Result<(), NoMemory> {
+        let mut buffer = match to.take() {
+            Some(buffer) => buffer,
+            None => self.take(),
+        };
+        let result = buffer.append(bytes);
+        if buffer.is_empty() {
+            self.give(buffer);
+        } else {
+            *to = Some(buffer);
+        }
+        result
+    }
+
+    /// Gives a buffer back if nothing is left in it.
+    #[inline]
+    pub fn reclaim(&mut self, from: &mut Option<Box<Buffer>>) {
+        if from.as_ref().is_some_and(|buffer| buffer.is_empty())
+            && let Some(buffer) = from.take()
+        {
+            self.give(buffer);
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! The turn of one stream: its bytes lie in one place, and its reads are served from there one after the other.
+//!
+//! The place is the loop's one read buffer while the bytes have just come, or the stream's own buffer when it had kept
+//! some. Either way a callback is lent them where they lie, followed by a NUL; what the NUL covers is put back before
+//! anything looks at the buffer again. Only what nobody has asked for when the turn ends is copied to the stream.
+
+use super::buffer::{Buffer, NoMemory, Pool};
+use super::reader::{Reader, Separators, Verdict, Want};
+use crate::call::Lent;
+
+/// One receive takes at most so much. 16 KiB costs twice the time in bulk; 256 KiB gains nothing.
+pub const READ_SIZE: usize = 64 * 1024;
+
+#[derive(Debug)]
+pub struct Turn {
+    /// The loop's read buffer, and room for a NUL.
+    scratch: Vec<u8>,
+    /// The stream's own buffer, while that is where the bytes are.
+    own: Option<Box<Buffer>>,
+    start: usize,
+    end: usize,
+    searched: usize,
+    /// What the NUL at `start` covers.
+    covered: Option<u8>,
+}
+
+/// What became of a read.
+#[derive(Debug)]
+pub enum Settled {
+    Waiting,
+    Bytes(Lent),
+    Incomplete { partial: Vec<u8>, expected: Option<usize> },
+    Overrun { consumed: usize, found: bool },
+    NoMemory,
+}
+
+impl Turn {
+    pub fn new() -> Result<Turn, NoMemory> {
+        let mut scratch = Vec::new();
+        scratch.try_reserve_exact(READ_SIZE + 1).map_err(|_| NoMemory)?;
+        scratch.resize(READ_SIZE + 1, 0);
+        Ok(Turn { scratch, own: None, start: 0, end: 0, searched: 0, covered: None })
+    }
+
+    /// Begins with what the stream has kept.
+    #[inline]
+    pub fn begin(&mut self, reader: &mut Reader) {
+        (self.start, self.end, self.searched) = (0, 0, 0);
+        if let Some(mut own) = reader.input.take() {
+            self.searched = own.searched;
+            self.start = own.open();
+            self.end = self.start + own.len() - 1;
+            self.own = Some(own);
+        }
+    }
+
+    /// Bytes that are left for the stream.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A new read starts its own search.
+    #[inline]
+    pub fn rearm(&mut self) {
+        self.searched = 0;
+    }
+
+    #[inline]
+    fn storage(&mut self) -> &mut [u8] {
+        match &mut self.own {
+            Some(own) => own.storage(),
+            None => &mut self.scratch,
+        }
+    }
+
+    #[inline]
+    fn uncover(&mut self) {
+        if let Some(byte) = self.covered.take() {
+            let start = self.start;
+            self.storage()[start] = byte;
+        }
+    }
+
+    /// Room to receive into. What is left for the stream is kept by it first.
+    #[inline]
+    pub fn room(&mut self, reader: &mut Reader, pool: &mut Pool) -> Result<&mut [u8], NoMemory> {
+        self.finish(reader, pool)?;
+        Ok(&mut self.scratch[..READ_SIZE])
+    }
+
+    /// So many bytes have been received into the room.
+    #[inline]
+    pub fn received(&mut self, n: usize, reader: &mut Reader, pool: &mut Pool) -> Result<(), NoMemory> {
+        let start = reader.skip(&self.scratch[..n]);
+        if reader.input.is_some() {
+            pool.append(&mut reader.input, &self.scratch[start..n])?;
+            self.begin(reader);
+        } else {
+            (self.start, self.end, self.searched) = (start, n, 0);
+        }
+        Ok(())
+    }
+
+    /// Serves the read that waits, if what is here will do. `failed`: an error stands behind the bytes, so that the
+    /// end of the stream is not what they end with.
+    #[inline]
+    pub fn settle(&mut self, reader: &mut Reader, separators: &Separators, failed: bool) -> Settled {
+        self.uncover();
+        let (start, end) = (self.start, self.end);
+        let mut searched = self.searched;
+        let eof = reader.eof && !failed;
+        let verdict = reader.verdict(separators, &self.storage()[start..end], &mut searched, eof);
+        self.searched = searched;
+        match verdict {
+            Verdict::Take(n) => Settled::Bytes(self.lend(n)),
+            Verdict::Wait => Settled::Waiting,
+            Verdict::Incomplete => {
+                let mut partial = Vec::new();
+                // With room for the NUL that C will find behind it.
+                if partial.try_reserve_exact(self.len() + 1).is_err() {
+                    return Settled::NoMemory;
+                }
+                partial.extend_from_slice(&self.storage()[start..end]);
+                self.start = end;
+                let expected = if let Want::Exactly(n) = reader.want { Some(n) } else { None };
+                Settled::Incomplete { partial, expected }
+            }
+            Verdict::Overrun { consumed, found } => {
+                if reader.want == Want::Line {
+                    // The whole line goes, also what of it is yet to come: its tail is not a line.
+                    self.start = if found { start + consumed + 1 } else { end };
+                    reader.skipping = !found;
+                }
+                self.searched = 0;
+                Settled::Overrun { consumed, found }
+            }
+        }
+    }
+
+    #[inline]
+    fn lend(&mut self, n: usize) -> Lent {
+        let from = self.start;
+        self.start += n;
+        self.searched = 0;
+        let nul = self.start;
+        let storage = self.storage();
+        let covered = std::mem::replace(&mut storage[nul], 0);
+        let start = storage[from..].as_ptr();
+        self.covered = Some(covered);
+        Lent { start, len: n }
+    }
+
+    /// Moves what is left to the stream's keeping, while a callback may still hold what it was lent: somebody wants
+    /// to see all that is buffered, or to add to it.
+    pub fn leave(&mut self, reader: &mut Reader, pool: &mut Pool) -> Result<(), NoMemory> {
+        if self.is_empty() {
+            return Ok(());
+        }
+        let (start, end, covered) = (self.start, self.end, self.covered);
+        let storage = match &mut self.own {
+            Some(own) => own.storage(),
+            None => &mut self.scratch[..],
+        };
+        let first = [covered.unwrap_or(storage[start])];
+        let mut kept = Some(pool.take());
+        pool.append(&mut kept, &first)?;
+        pool.append(&mut kept, &storage[start + 1..end])?;
+        reader.input = kept;
+        self.end = start;
+        Ok(())
+    }
+
+    /// Ends the turn: what nobody asked for stays with the stream.
+    #[inline]
+    pub fn finish(&mut self, reader: &mut Reader, pool: &mut Pool) -> Result<(), NoMemory> {
+        self.uncover();
+        let (start, end) = (self.start, self.end);
+        (self.start, self.end) = (0, 0);
+        match self.own.take() {
+            Some(mut own) => {
+                if start < end && reader.input.is_none() {
+                    own.close(start, self.searched);
+                    reader.input = Some(own);
+                } else {
+                    pool.give(own);
+                }
+                Ok(())
+            }
+            None if start < end => {
+                pool.append(&mut reader.input, &self.scratch[start..end])?;
+                if let Some(input) = &mut reader.input {
+                    input.searched = self.searched;
+                }
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Ends the turn of a stream that is gone.
+    pub fn abandon(&mut self, pool: &mut Pool) {
+        self.covered = None;
+        (self.start, self.end) = (0, 0);
+        if let Some(own) = self.own.take() {
+            pool.give(own);
+        }
+    }
+}
