@@ -1,0 +1,47 @@
+# make            the library, in target/release, and its header, in include
+# make demo       the same, and the headers of a page: of a server started for that, or of URL=http://...
+# make check      every test there is; fetches the tools that it needs
+# make install    into PREFIX, for a package below DESTDIR
+# make clean
+
+PREFIX ?= /usr/local
+URL ?=
+JOBS ?= 2
+CARGO_TARGET_DIR ?= target
+BUILD = build/cmake
+
+export CARGO_TARGET_DIR
+export PATH := $(PATH):$(CURDIR)/build/venv/bin:$(CURDIR)/build/pip/cmake/data/bin
+
+LIBRARY = $(CARGO_TARGET_DIR)/release/libeddy.a
+CFLAGS ?= -O2 -Wall -Wextra
+
+.PHONY: all demo check configure install clean
+.DELETE_ON_ERROR:
+
+all:
+	cargo build --release --lib
+
+demo: build/demo/http_headers build/demo/http_server
+	@tools/demo $(URL)
+
+build/demo/%: examples-c/%.c all
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -Iinclude $< $(LIBRARY) -o $@ -pthread -ldl -lm
+
+check: configure
+	cargo test
+	cmake --build $(BUILD) --parallel $(JOBS)
+	cd $(BUILD) && ctest --parallel $(JOBS) --output-on-failure
+
+configure:
+	@tools/bootstrap
+	cmake -S . -B $(BUILD) -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_INSTALL_PREFIX=$(PREFIX)
+
+install: configure
+	cmake --build $(BUILD) --target eddy_cargo
+	cmake --install $(BUILD)
+
+clean:
+	cargo clean
+	rm -rf build

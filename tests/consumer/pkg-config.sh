@@ -1,0 +1,23 @@
+# pkg-config.sh <C|CXX> <shared|static> <scratch> <compiler> <libdir>: the compile line of the README, and run it.
+set -eu
+language=$1 kind=$2 scratch=$3 compiler=$4 libdir=$5
+tree=$scratch/$language-$kind
+rm -rf "$tree"
+cp -a "$scratch/moved" "$tree"
+export PKG_CONFIG_PATH="$tree/$libdir/pkgconfig" LD_LIBRARY_PATH="$tree/$libdir"
+
+static=
+if [ "$kind" = static ]; then
+    static=--static
+    rm "$tree/$libdir"/libeddy.so*
+fi
+as_is=
+if [ "$language" = CXX ]; then as_is="-x c++"; fi
+program=$tree/consumer
+here=$(dirname "$0")
+set -x
+# shellcheck disable=SC2046,SC2086 # words are meant
+"$compiler" -Wall -Wextra -Werror $as_is "$here/consumer.c" -x none -o "$program" \
+    $(pkg-config $static --cflags --libs eddy)
+"$program"
+[ "$(pkg-config --modversion eddy)" = "$(sed -n 's/^Version: //p' "$tree/$libdir/pkgconfig/eddy.pc")" ]

@@ -1,0 +1,38 @@
+#!/usr/bin/env python3
+"""symbols.py <libeddy.so> <eddy.h>: the library exports what the header declares, neither less nor more."""
+
+import re
+import subprocess
+import sys
+
+
+def output(*command):
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def declared(header):
+    text = re.sub(r"/\*.*?\*/", "", open(header, encoding="utf-8").read(), flags=re.S)
+    return set(re.findall(r"^(?!typedef|#|\s).*?\b(eddy_\w+)\(", text, flags=re.M))
+
+
+def exported(library):
+    return {line.split()[-1] for line in output("nm", "-D", "--defined-only", library).splitlines()}
+
+
+def main(library, header):
+    complaints = []
+    exports, declarations = exported(library), declared(header)
+    complaints += [f"exported, but not in the header: {name}" for name in sorted(exports - declarations)]
+    complaints += [f"in the header, but not exported: {name}" for name in sorted(declarations - exports)]
+    dynamic = output("readelf", "-dW", library)
+    major = re.search(r'EDDY_VERSION "(\d+)', open(header, encoding="utf-8").read()).group(1)
+    if f"soname: [libeddy.so.{major}]" not in dynamic:
+        complaints.append(f"the soname is not libeddy.so.{major}")
+    if "NODELETE" not in dynamic:
+        complaints.append("the library can be unloaded under a thread that still has a loop")
+    print("\n".join(complaints) or f"{len(exports)} functions, all of them in the header")
+    return 1 if complaints or not exports else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
