@@ -8,6 +8,9 @@ use std::io;
 pub enum Refusal {
     #[error("an argument makes no sense")]
     Invalid,
+    /// The same, with a reason for calls that return no code.
+    #[error("{0}")]
+    Because(&'static str),
     #[error("the handle is NULL, freed, or of another kind")]
     Stale,
     #[error("the handle's loop belongs to another thread")]

@@ -7,25 +7,37 @@ use mio::Waker;
 
 #[derive(Debug)]
 pub struct Remote<T> {
-    queue: Mutex<Option<Vec<T>>>,
+    /// None once the loop is closed, whoever still holds this: then the bell's descriptor is gone too.
+    open: Mutex<Option<Open<T>>>,
     /// So that a loop with nothing in its queue need not take the lock.
     any: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Open<T> {
+    queue: Vec<T>,
     waker: Waker,
+}
+
+impl<T> Open<T> {
+    fn ring(&self) {
+        // A bell that cannot ring is one that rings already.
+        let _ = self.waker.wake();
+    }
 }
 
 impl<T> Remote<T> {
     pub fn new(waker: Waker) -> Remote<T> {
-        Remote { queue: Mutex::new(Some(Vec::new())), any: AtomicBool::new(false), waker }
+        Remote { open: Mutex::new(Some(Open { queue: Vec::new(), waker })), any: AtomicBool::new(false) }
     }
 
     /// False once the loop has been closed: then it will never be looked at.
     pub fn post(&self, item: T) -> bool {
-        match &mut *self.lock() {
-            None => return false,
-            Some(queue) => queue.push(item),
-        }
+        let mut open = self.lock();
+        let Some(open) = &mut *open else { return false };
+        open.queue.push(item);
         self.any.store(true, Ordering::Release);
-        self.wake();
+        open.ring();
         true
     }
 
@@ -35,24 +47,28 @@ impl<T> Remote<T> {
 
     /// In the order in which they came.
     pub fn take(&self) -> Vec<T> {
-        if !self.any.swap(false, Ordering::Acquire) {
+        if !self.any() {
             return Vec::new();
         }
-        self.lock().as_mut().map(std::mem::take).unwrap_or_default()
+        let mut open = self.lock();
+        self.any.store(false, Ordering::Release);
+        open.as_mut().map(|open| std::mem::take(&mut open.queue)).unwrap_or_default()
     }
 
     /// What was still waiting; nothing comes after it.
     pub fn close(&self) -> Vec<T> {
-        self.lock().take().unwrap_or_default()
+        self.any.store(false, Ordering::Release);
+        self.lock().take().map(|open| open.queue).unwrap_or_default()
     }
 
     /// Ends a wait, or makes the loop's descriptor readable.
     pub fn wake(&self) {
-        // A bell that cannot ring is one that rings already.
-        let _ = self.waker.wake();
+        if let Some(open) = &*self.lock() {
+            open.ring();
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Vec<T>>> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Option<Open<T>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

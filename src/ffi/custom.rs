@@ -4,7 +4,7 @@ use std::ffi::{c_char, c_int, c_void};
 use std::mem::offset_of;
 
 use super::callbacks::*;
-use super::door::{self, bytes, callback, text};
+use super::door::{self, bytes, callback, sized, text};
 use super::reader::user_error;
 use super::types::*;
 use crate::call::TransportOps;
@@ -48,21 +48,17 @@ const _: () = assert!(
 /// NULL, or a struct of as many bytes as its first field says.
 unsafe fn ops(given: *const eddy_transport_ops) -> Result<TransportOps, Refusal> {
     if given.is_null() {
-        return Err(Refusal::Invalid);
+        return Err(Refusal::Because("ops is NULL"));
     }
-    // SAFETY: the caller's promise; the size is looked at before anything behind it.
-    if unsafe { given.cast::<usize>().read_unaligned() } != size_of::<eddy_transport_ops>() {
-        return Err(Refusal::Invalid);
-    }
-    // SAFETY: it is as large as ours.
-    let given = unsafe { given.read_unaligned() };
+    // SAFETY: the caller's promise; a function that is not there is NULL.
+    let given = unsafe { sized(given) }.map_err(|_| Refusal::Because("ops.size is wrong"))?;
     let (Some(write), Some(close), Some(abort), Some(release)) =
         (given.write, given.close, given.abort, given.release)
     else {
-        return Err(Refusal::Invalid);
+        return Err(Refusal::Because("write, close, abort and release must be there"));
     };
     if given.pause_reading.is_some() != given.resume_reading.is_some() {
-        return Err(Refusal::Invalid);
+        return Err(Refusal::Because("pause_reading and resume_reading go together"));
     }
     Ok(TransportOps {
         write: write as usize,

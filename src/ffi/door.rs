@@ -7,7 +7,7 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Once, PoisonError};
 
 use super::errors::code;
@@ -28,8 +28,9 @@ struct Place {
     owner: AtomicUsize,
     /// The loop's ticket.
     number: AtomicUsize,
-    /// Where the generations of the next loop here begin.
+    /// Where the generations of the next loop here begin, and the counters of its receipts.
     generation: AtomicUsize,
+    serial: AtomicU32,
     hub: RefCell<Option<Box<Hub>>>,
     /// What other threads may touch.
     remote: Mutex<Option<Arc<Remote<Posted>>>>,
@@ -44,6 +45,7 @@ static PLACES: [Place; LOOPS] = [const {
         owner: AtomicUsize::new(NOBODY),
         number: AtomicUsize::new(0),
         generation: AtomicUsize::new(0),
+        serial: AtomicU32::new(0),
         hub: RefCell::new(None),
         remote: Mutex::new(None),
     }
@@ -86,6 +88,7 @@ impl Place {
             && let Some(hub) = hub.take()
         {
             self.generation.store(hub.next_generation(), Ordering::Relaxed);
+            self.serial.store(hub.serial(), Ordering::Relaxed);
             drop(hub.remote().close());
         }
         self.number.store(0, Ordering::Relaxed);
@@ -156,7 +159,7 @@ pub(super) fn new_loop() -> Result<usize, Error> {
         let index = (free as *const Place as usize - PLACES.as_ptr() as usize) / size_of::<Place>();
         let generation = free.generation.load(Ordering::Relaxed);
         let number = table::loop_number(index, generation.wrapping_add(1));
-        match Hub::new(number, generation.wrapping_add(1)) {
+        match Hub::new(number, generation.wrapping_add(1), free.serial.load(Ordering::Relaxed)) {
             Ok(hub) => {
                 *free.remote.lock().unwrap_or_else(PoisonError::into_inner) = Some(hub.remote().clone());
                 free.number.store(number, Ordering::Relaxed);
@@ -454,6 +457,32 @@ macro_rules! callback {
     };
 }
 pub(super) use callback;
+
+/// A struct whose first field is its size, as its owner's header has it: read as far as both go, the rest zero. What
+/// this version does not know must not be asked for. NULL: all zero.
+///
+/// # Safety
+/// `given` is NULL, or has as many bytes as its first field says; zero is a value of every field of `T`.
+pub(super) unsafe fn sized<T>(given: *const T) -> Result<T, Refusal> {
+    /// No version will ever be larger; a size that is was never one.
+    const LARGEST: usize = 4096;
+    // SAFETY: the caller's promise.
+    let mut known: T = unsafe { std::mem::zeroed() };
+    if given.is_null() {
+        return Ok(known);
+    }
+    let given = given.cast::<u8>();
+    // SAFETY: the caller's promise; the size is looked at before anything behind it.
+    let size = unsafe { given.cast::<usize>().read_unaligned() };
+    if !(size_of::<usize>()..=LARGEST).contains(&size) {
+        return Err(Refusal::Invalid);
+    }
+    // SAFETY: no more than its owner says is there, and no more than ours has room for.
+    unsafe { std::ptr::copy_nonoverlapping(given, (&raw mut known).cast(), size.min(size_of::<T>())) };
+    // SAFETY: as above.
+    let asks_for_more = (size_of::<T>()..size).any(|at| unsafe { given.add(at).read() } != 0);
+    if asks_for_more { Err(Refusal::Invalid) } else { Ok(known) }
+}
 
 /// # Safety
 /// Unless NULL, `text` must be a string that ends with a NUL, and stay so for `'a`.

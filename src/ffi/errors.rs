@@ -49,7 +49,7 @@ pub enum eddy_code {
 pub(crate) fn code(refusal: Refusal) -> c_int {
     use eddy_code::*;
     let code = match refusal {
-        Refusal::Invalid => EDDY_EINVAL,
+        Refusal::Invalid | Refusal::Because(_) => EDDY_EINVAL,
         Refusal::Stale => EDDY_ESTALE,
         Refusal::Thread => EDDY_ETHREAD,
         Refusal::Busy => EDDY_EBUSY,

@@ -7,7 +7,7 @@ use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use socket2::SockAddr;
 
 use super::callbacks::*;
-use super::door::{self, callback, text};
+use super::door::{self, callback, sized, text};
 use super::types::*;
 use crate::error::Refusal;
 use crate::hub::{Hub, Options, Target};
@@ -46,33 +46,18 @@ const _: () = assert!(
 
 /// A limit is a length that can be doubled.
 pub(crate) fn limit(limit: usize) -> Result<usize, Refusal> {
-    if limit == 0 || limit > isize::MAX as usize / 4 { Err(Refusal::Invalid) } else { Ok(limit) }
+    match limit {
+        0 => Err(Refusal::Because("limit is 0")),
+        _ if limit > isize::MAX as usize / 4 => Err(Refusal::Because("limit is too large")),
+        _ => Ok(limit),
+    }
 }
 
 /// # Safety
 /// NULL, or a struct of as many bytes as its first field says.
 unsafe fn options(given: *const eddy_options) -> Result<Options, Refusal> {
-    const OURS: usize = size_of::<eddy_options>();
-    /// No later version will be larger than this; a size that is was never one.
-    const LARGEST: usize = 4096;
-    // SAFETY: every field may be zero.
-    let mut known: eddy_options = unsafe { std::mem::zeroed() };
-    if !given.is_null() {
-        // SAFETY: the caller's promise; the size is looked at before anything behind it.
-        let size = unsafe { given.cast::<usize>().read_unaligned() };
-        if !(size_of::<usize>()..=LARGEST).contains(&size) {
-            return Err(Refusal::Invalid);
-        }
-        // SAFETY: no more than its owner says is there, and no more than ours has room for.
-        unsafe {
-            std::ptr::copy_nonoverlapping(given.cast::<u8>(), (&raw mut known).cast::<u8>(), size.min(OURS))
-        };
-        // SAFETY: as above; what this version does not know must not be asked for.
-        let asks_for_more = (OURS..size).any(|at| unsafe { given.cast::<u8>().add(at).read() } != 0);
-        if asks_for_more {
-            return Err(Refusal::Invalid);
-        }
-    }
+    // SAFETY: the caller's promise; every field may be zero.
+    let known = unsafe { sized(given) }?;
     if !matches!(known.family, 0 | libc::AF_INET | libc::AF_INET6) || known.backlog < 0 {
         return Err(Refusal::Invalid);
     }
@@ -95,7 +80,12 @@ unsafe fn options(given: *const eddy_options) -> Result<Options, Refusal> {
 }
 
 /// A name or an address that a resolver can be asked for: RFC 1035's length, and nothing that only a URL has.
+///
+/// An IPv6 address may stand in the brackets that it has in a URL.
 fn host(host: &str) -> Result<&str, Refusal> {
+    if let Some(address) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        return if address.contains(':') { self::host(address) } else { Err(Refusal::Invalid) };
+    }
     let odd = |c: char| c.is_ascii_control() || " []/\\@?#\"<>".contains(c);
     if host.is_empty() || host.len() > 255 || host.contains(odd) { Err(Refusal::Invalid) } else { Ok(host) }
 }

@@ -84,7 +84,8 @@ pub mod is {
     /// What a custom transport has been told.
     pub const PAUSE_TOLD: u32 = 1 << 21;
     pub const CLOSE_TOLD: u32 = 1 << 22;
-    pub const ABORTED: u32 = 1 << 23;
+    pub const ABORT_TOLD: u32 = 1 << 23;
+    pub const ABORTED: u32 = 1 << 24;
 
     pub const SPECIAL: u32 = BROKEN | LOST | LINGERING | ANSWERS | CUSTOM | ANNOUNCE;
 }
@@ -316,7 +317,7 @@ impl Hub {
         if gone & face::READER != 0 {
             connection.reader.canceled = connection.reader.is_waiting();
             if self.turn_of == Some(id) {
-                self.turn.abandon(&mut self.pool);
+                self.turn.discard();
             }
             if let Some(input) = connection.reader.input.take() {
                 self.pool.give(input);
@@ -495,9 +496,10 @@ impl Hub {
     /// Receives once, if the socket has something and the reader has room. True: there is news.
     #[inline]
     fn receive(&mut self, id: Id<Connection>) -> bool {
-        self.regulate(id);
+        let changed = self.regulate(id);
         if !self.may_receive(id) {
-            return false;
+            // A custom transport is to be told.
+            return changed;
         }
         let Some(connection) = self.connections.get_mut(id) else { return false };
         if connection.is(is::READ_PAUSED) {
@@ -563,15 +565,17 @@ impl Hub {
     }
 
     /// asyncio's back-pressure: reading pauses above twice the limit, and goes on at the limit, or when somebody waits
-    /// for more than that.
+    /// for more than that. True: one or the other.
     #[inline]
-    pub(super) fn regulate(&mut self, id: Id<Connection>) {
+    pub(super) fn regulate(&mut self, id: Id<Connection>) -> bool {
         let turn = if self.turn_of == Some(id) { self.turn.len() } else { 0 };
-        let Some(connection) = self.connections.get_mut(id) else { return };
+        let Some(connection) = self.connections.get_mut(id) else { return false };
         let buffered = turn + connection.reader.buffered();
         let paused = connection.is(is::READ_PAUSED);
         let pause = match paused {
             _ if connection.reader.is_waiting() => false,
+            // The rest of an over-long line is received only for the sake of the next one.
+            _ if connection.reader.skipping => true,
             false => buffered > connection.reader.limit.saturating_mul(2),
             true => buffered > connection.reader.limit,
         };
@@ -582,6 +586,7 @@ impl Hub {
             }
             self.enqueue(id);
         }
+        pause != paused
     }
 
     // ---- asking to read ---------------------------------------------------------------------------------------
@@ -614,6 +619,7 @@ impl Hub {
         callback: Callback,
     ) -> Result<i64, Refusal> {
         let connection = self.alive(id, face::READER)?;
+        Separators::check(separators.clone())?;
         if connection.reader.is_waiting() {
             return Err(Refusal::Busy);
         }
@@ -768,7 +774,9 @@ impl Hub {
         if connection.is(is::CUSTOM) {
             return self.enqueue(id);
         }
-        let Some(socket) = &connection.socket else { return };
+        let Some(socket) = connection.socket.as_ref().filter(|_| connection.flags & is::LOST == 0) else {
+            return;
+        };
         if connection.is(is::WRITABLE)
             && let Some(output) = &connection.writer.output
         {
@@ -800,6 +808,9 @@ impl Hub {
         if blocked != connection.is(is::BLOCKED) {
             connection.put(is::BLOCKED, blocked);
             if blocked { self.blocked += 1 } else { self.blocked -= 1 }
+        }
+        if resume {
+            decide_drains(connection, None);
         }
         let drains = connection.is(is::ANSWERS) && resume;
         if !blocked {
@@ -1019,10 +1030,11 @@ impl Hub {
     }
 
     /// Sending failed: what is gathered is lost, drains end, and reading goes on to what the peer had sent before.
-    fn break_off(&mut self, id: Id<Connection>, error: &io::Error) {
+    pub(super) fn break_off(&mut self, id: Id<Connection>, error: &io::Error) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         connection.writer.discard(&mut self.pool);
         connection.rare().lost = Some(Error::lost(error));
+        decide_drains(connection, Some(Error::lost(error)));
         connection.flags |= is::BROKEN | is::READABLE | is::MORE;
         if connection.is(is::CLOSING | is::PEER_EOF) || !connection.has_face(face::READER) {
             return self.lose_broken(id);
@@ -1046,16 +1058,12 @@ impl Hub {
         connection.flags |= is::LOST;
         connection.flags &= !is::BROKEN;
         let lingering = connection.is(is::LINGERING);
-        if !lingering {
-            connection.socket = None;
-        }
         connection.writer.discard(&mut self.pool);
         if connection.is(is::BLOCKED) {
             connection.flags &= !is::BLOCKED;
             self.blocked -= 1;
         }
-        let interrupted = connection.is(is::ABORTED).then_some(Error::Lost { errno: 0 });
-        decide_drains(connection, error.clone().or(interrupted));
+        decide_drains(connection, error.clone().or(Some(Error::Lost { errno: 0 })));
         connection.writer.paused = false;
         match error {
             None => connection.reader.eof = true,
@@ -1095,11 +1103,16 @@ impl Hub {
             self.again(id);
             return None;
         }
-        let rare = connection.rare.as_deref_mut()?;
-        if let Some(waiting) = rare.closed.pop_front() {
+        if let Some(rare) = connection.rare.as_deref_mut()
+            && let Some(waiting) = rare.closed.pop_front()
+        {
             let error = rare.lost.clone().map(Box::new);
             self.waiting -= 1;
             return Some(Call::Writer { callback: waiting.callback, stream: id, error });
+        }
+        if !connection.is(is::LINGERING) {
+            // As in asyncio, only now.
+            connection.socket = None;
         }
         self.release(id)
     }

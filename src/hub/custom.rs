@@ -108,7 +108,7 @@ impl Hub {
             self.alive(reader, face::READER)?;
         }
         if protocol.is_some() && reader.is_some() && protocol != reader {
-            return Err(Refusal::Invalid);
+            return Err(Refusal::Because("the protocol feeds another reader"));
         }
         let stream = protocol.or(reader).unwrap_or(joined);
         if self.alive(joined, face::TRANSPORT)?.has_face(face::WRITER)
@@ -128,7 +128,7 @@ impl Hub {
     /// What a custom transport is to do next.
     pub(super) fn command(&mut self, id: Id<Connection>) -> Option<Call> {
         let connection = self.connections.get_mut(id)?;
-        if connection.is(is::LOST | is::CLOSE_TOLD) {
+        if connection.is(is::LOST) {
             return None;
         }
         let flags = connection.flags;
@@ -136,11 +136,14 @@ impl Hub {
         let custom = connection.rare.as_ref()?.custom.as_ref()?;
         let (ops, transport) = (custom.ops, custom.handle);
         let call = |callback| Some(Call::Transport { callback, transport });
-        if flags & is::ABORTED != 0 {
+        if flags & (is::ABORTED | is::ABORT_TOLD) == is::ABORTED {
             let abort = custom.call(ops.abort);
-            connection.flags |= is::CLOSE_TOLD;
+            connection.flags |= is::ABORT_TOLD;
             self.lose_unheard(id);
             return call(abort);
+        }
+        if flags & (is::ABORT_TOLD | is::CLOSE_TOLD) != 0 {
+            return None;
         }
         if let Some(output) = connection.writer.output.take() {
             let callback = custom.call(ops.write);

@@ -148,8 +148,9 @@ impl std::fmt::Debug for Hub {
 }
 
 impl Hub {
-    /// `number` is the loop's ticket; the generations of its tables begin at `first_generation`.
-    pub fn new(number: usize, first_generation: usize) -> io::Result<Hub> {
+    /// `number` is the loop's ticket. The generations of its tables, and the counters of its receipts, begin where the
+    /// last loop of that number stopped.
+    pub fn new(number: usize, first_generation: usize, serial: u32) -> io::Result<Hub> {
         let no_memory = |_| io::Error::from_raw_os_error(libc::ENOMEM);
         let loop_number = table::loop_of(number);
         let poll = Poll::new()?;
@@ -185,7 +186,7 @@ impl Hub {
             reporting: false,
             handler: None,
             shown: None,
-            serial: 0,
+            serial,
             waiting: 0,
             blocked: 0,
             leaving: 0,
@@ -219,6 +220,10 @@ impl Hub {
         tables.into_iter().max().unwrap_or(0)
     }
 
+    pub fn serial(&self) -> u32 {
+        self.serial
+    }
+
     // ---- running ----------------------------------------------------------------------------------------------
 
     pub fn begin_run(&mut self, mut run: Run) -> Result<Run, Refusal> {
@@ -248,13 +253,18 @@ impl Hub {
             if self.waited && run.one_round.is_some() {
                 return Ok(None);
             }
+            let mut limit = run.one_round.flatten();
             if run.while_alive {
                 self.flush();
                 if !self.is_alive() {
-                    return Ok(None);
+                    // Nobody is owed a call; but one round takes what has come for connections that are just open.
+                    if run.one_round.is_none() {
+                        return Ok(None);
+                    }
+                    limit = Some(Duration::ZERO);
                 }
             }
-            self.wait(run.one_round.flatten())?;
+            self.wait(limit)?;
             self.waited = true;
         }
     }

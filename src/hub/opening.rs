@@ -166,9 +166,10 @@ impl Hub {
         if net::set_options(&socket, options.socket, domain).is_err() {
             return Err((Some(socket), Refusal::Invalid));
         }
+        let file = if options.keep_socket_file { None } else { net::SocketFile::of(&socket) };
         let listener = net::Listener::new(socket, domain);
         let stage =
-            self.serve(vec![listener], None, &options, client).map_or_else(Stage::Failed, Stage::Serving);
+            self.serve(vec![listener], file, &options, client).map_or_else(Stage::Failed, Stage::Serving);
         self.open_at(stage, Target::Everywhere(0), options, Some(client), callback)
             .map_err(|refusal| (None, refusal))
     }
@@ -330,7 +331,13 @@ impl Hub {
                         *attempt = Some((socket, address));
                         return Ok(None);
                     }
-                    Some(Ok(())) => return self.connected(id, socket, &address, true),
+                    Some(Ok(lost)) => {
+                        let connected = self.connected(id, socket, &address, true)?;
+                        if let (Some(lost), Some(Stage::Connected(stream))) = (lost, &connected) {
+                            self.break_off(*stream, &lost);
+                        }
+                        return Ok(connected);
+                    }
                     Some(Err(error)) => opening.errors.push(error),
                 }
                 continue;

@@ -141,7 +141,11 @@ impl Hub {
                     };
                     match self.establish(made) {
                         Ok(stream) => {
-                            return Some(Call::Stream { callback: client, stream: Some(stream), error: None });
+                            return Some(Call::Stream {
+                                callback: client,
+                                stream: Some(stream),
+                                error: None,
+                            });
                         }
                         Err(error) => self.report("a client was turned away".into(), Some(error)),
                     }

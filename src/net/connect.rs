@@ -49,13 +49,18 @@ pub fn connect(
 }
 
 /// What became of an attempt. None: it is still on its way. Never to be asked again once it said Ok, since it takes
-/// the socket's error away, which on an established connection would turn a reset into an end.
-pub fn is_connected(fd: &OwnedFd, address: &SockAddr) -> Option<Result<(), Error>> {
+/// the socket's error away, which on an established connection would turn a reset into an end. For the same reason,
+/// Ok holds the error of a connection that was made and has been lost since: what came before can still be read.
+pub fn is_connected(fd: &OwnedFd, address: &SockAddr) -> Option<Result<Option<io::Error>, Error>> {
     let failed =
         |error: &io::Error| Error::system(format!("connect {}", display(address).unwrap_or_default()), error);
     let socket = SockRef::from(fd);
     match socket.take_error() {
         Ok(None) => {}
+        // A connection that was never made is refused, not reset.
+        Ok(Some(lost)) if matches!(lost.raw_os_error(), Some(libc::ECONNRESET | libc::EPIPE)) => {
+            return Some(Ok(Some(lost)));
+        }
         Ok(Some(error)) | Err(error) => return Some(Err(failed(&error))),
     }
     match socket.peer_addr() {
@@ -63,7 +68,7 @@ pub fn is_connected(fd: &OwnedFd, address: &SockAddr) -> Option<Result<(), Error
         Ok(peer) if socket.local_addr().is_ok_and(|mine| mine == peer && peer.as_socket().is_some()) => {
             Some(Err(failed(&io::Error::from_raw_os_error(libc::ECONNREFUSED))))
         }
-        Ok(_) => Some(Ok(())),
+        Ok(_) => Some(Ok(None)),
         Err(error) if error.kind() == io::ErrorKind::NotConnected => None,
         Err(error) => Some(Err(failed(&error))),
     }

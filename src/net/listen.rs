@@ -119,6 +119,11 @@ pub struct SocketFile {
 }
 
 impl SocketFile {
+    /// The one that somebody else's listening socket made.
+    pub fn of(fd: &OwnedFd) -> Option<SocketFile> {
+        SockRef::from(fd).local_addr().ok()?.as_pathname().and_then(SocketFile::at)
+    }
+
     fn at(path: &Path) -> Option<SocketFile> {
         let found = fs::symlink_metadata(path).ok()?;
         Some(SocketFile { path: path.into(), device: found.dev(), inode: found.ino() })

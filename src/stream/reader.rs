@@ -36,28 +36,31 @@ impl Separators {
     }
 
     /// Refuses none at all, and an empty one among them.
+    pub fn check<'a>(separators: impl Iterator<Item = &'a [u8]>) -> Result<(), Refusal> {
+        match separators.map(<[u8]>::len).min() {
+            None | Some(0) => Err(Refusal::Invalid),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Those of the next read, which [`check`](Separators::check) has let through.
     pub fn set<'a>(&mut self, separators: impl Iterator<Item = &'a [u8]> + Clone) -> Result<(), Refusal> {
         let lengths = || separators.clone().map(<[u8]>::len);
-        let (Some(shortest), Some(longest)) = (lengths().min(), lengths().max()) else {
-            return Err(Refusal::Invalid);
-        };
-        if shortest == 0 {
-            return Err(Refusal::Invalid);
-        }
         if !self.all.iter().map(|kept| &kept[..]).eq(separators.clone()) {
             self.all.clear();
-            for separator in separators {
+            for separator in separators.clone() {
                 let mut copy = Vec::new();
                 copy.try_reserve_exact(separator.len()).map_err(|_| Refusal::Full)?;
                 copy.extend_from_slice(separator);
                 self.all.push(copy.into_boxed_slice());
             }
         }
-        (self.shortest, self.longest) = (shortest, longest);
+        self.shortest = lengths().min().unwrap_or(0);
+        self.longest = lengths().max().unwrap_or(0);
         Ok(())
     }
 
-    /// The match that ends first: where it begins and ends, seen from `from` on.
+    /// The match that ends first, of two that end together the shorter: where it begins and ends, from `from` on.
     fn find(&self, bytes: &[u8], from: usize) -> Option<(usize, usize)> {
         let found = self.all.iter().filter_map(|separator| {
             let at = match separator[..] {
@@ -66,7 +69,7 @@ impl Separators {
             }?;
             Some((from + at, from + at + separator.len()))
         });
-        found.min_by_key(|(_, end)| *end)
+        found.min_by_key(|(start, end)| (*end, end - start))
     }
 }
 

@@ -202,6 +202,11 @@ impl Turn {
         }
     }
 
+    /// Nobody wants what is left, though a callback may still hold what it was lent.
+    pub fn discard(&mut self) {
+        self.end = self.start;
+    }
+
     /// Ends the turn of a stream that is gone.
     pub fn abandon(&mut self, pool: &mut Pool) {
         self.covered = None;
