@@ -2,8 +2,8 @@
 
     python3 tests/misuse_complete.py include/eddy.h tests
 
-A function that takes a handle must stand in the table, once for each handle that it takes beside the first; the few that
-take none must be called in test_misuse.c.
+A function that takes a handle must stand in the table, and once more for each further handle that it takes; the
+few that take none must be called in test_misuse.c.
 """
 import pathlib
 import re
