@@ -24,7 +24,7 @@ const MACROS: [(&str, &str); 2] = [
     (
         "opening",
         "
-#ifndef __cplusplus /* C++ has no compound literals: eddy_options o = {}; o.size = sizeof o; o.limit = 1024; */
+#ifndef __cplusplus /* C++ has none: eddy_options o = {}; o.size = sizeof o; o.limit = 1024; */
 #define EDDY_OPTIONS(...) (&(eddy_options){ .size = sizeof(eddy_options), __VA_ARGS__ })
 #endif
 ",

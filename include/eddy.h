@@ -43,7 +43,6 @@
 extern "C" {
 #endif
 
-/* An event loop. */
 typedef struct eddy_loop eddy_loop;
 typedef struct eddy_reader eddy_reader;
 typedef struct eddy_writer eddy_writer;
@@ -96,7 +95,8 @@ enum {
     EDDY_ECANCELED = -39,
 };
 
-/* What went wrong. Lent, const, and a ticket too: after its callback it reads as EDDY_ESTALE, never as memory. */
+/* What went wrong. Lent, const, and a ticket too: after its callback it reads as EDDY_ESTALE, never as
+ * memory. */
 typedef struct eddy_error eddy_error;
 
 /* What a code means, in a few words: a text that stays for ever. From any thread. */
@@ -134,7 +134,7 @@ typedef void (*eddy_exception_cb)(eddy_loop *loop, const char *message, const ed
 
 /* ---- loop ---------------------------------------------------------------------------------------------- */
 
-/* The thread's own, from now on. NULL when there is no memory, no descriptor, or 255 of them. */
+/* For this thread. NULL: no memory, no descriptor, or 255 of them already. */
 eddy_loop *eddy_loop_new(void);
 
 /* What is still waiting ends with EDDY_ECANCELED; what was gathered is sent, if the sockets take it. */
@@ -146,10 +146,10 @@ int eddy_loop_run(eddy_loop *loop);
 /* Until eddy_loop_stop(). */
 int eddy_loop_run_forever(eddy_loop *loop);
 
-/* One round, which waits no longer than this (-1: for ever). 1: there is more to wait for; 0: there is not. */
+/* One round, which waits no longer than this; -1: no bound. 1: there is more to wait for; 0: there is not. */
 int eddy_loop_run_once(eddy_loop *loop, int timeout_ms);
 
-/* Run returns after the callback that says so; what else there was to call waits for the next run. */
+/* Run returns after the callback that says so; whom else there was to call is called in the next run. */
 int eddy_loop_stop(eddy_loop *loop);
 bool eddy_loop_is_running(eddy_loop *loop);
 
@@ -165,10 +165,10 @@ eddy_op eddy_loop_call_soon(eddy_loop *loop, eddy_loop_cb cb, void *arg);
 /* Never early; equal ones in the order in which they were asked for. UINT64_MAX is never. */
 eddy_op eddy_loop_call_later(eddy_loop *loop, uint64_t delay_ms, eddy_loop_cb cb, void *arg);
 
-/* From any thread. 0: cb runs once on the loop's thread, or gets EDDY_ECANCELED when the loop is freed. */
+/* From any thread; cb runs on the loop's. When the loop is freed before, it gets EDDY_ECANCELED. */
 int eddy_loop_call_soon_threadsafe(eddy_loop *loop, eddy_loop_cb cb, void *arg);
 
-/* The operation's callback gets EDDY_ECANCELED, in the next round. EDDY_ESTALE: it has been called already. */
+/* Its callback gets EDDY_ECANCELED, in the next round. EDDY_ESTALE: it has been called already. */
 int eddy_loop_cancel(eddy_loop *loop, eddy_op op);
 
 /* NULL: the default one, which prints a line on standard error. */
@@ -209,11 +209,11 @@ typedef struct eddy_options {
     int delay;
 } eddy_options;
 
-#ifndef __cplusplus /* C++ has no compound literals: eddy_options o = {}; o.size = sizeof o; o.limit = 1024; */
+#ifndef __cplusplus /* C++ has none: eddy_options o = {}; o.size = sizeof o; o.limit = 1024; */
 #define EDDY_OPTIONS(...) (&(eddy_options){ .size = sizeof(eddy_options), __VA_ARGS__ })
 #endif
 
-/* cb gets a reader and a writer, or an error: EDDY_ERESOLVE, EDDY_ESYSTEM, EDDY_ECANCELED. */
+/* cb gets a reader and a writer, or an error: EDDY_ERESOLVE, EDDY_ESYSTEM. All its addresses are tried. */
 eddy_op eddy_open_connection(eddy_loop *loop, const char *host, uint16_t port, const eddy_options *options,
                              eddy_stream_cb cb, void *arg);
 
@@ -221,8 +221,8 @@ eddy_op eddy_open_connection(eddy_loop *loop, const char *host, uint16_t port, c
 eddy_op eddy_open_unix_connection(eddy_loop *loop, const char *path, const eddy_options *options,
                                   eddy_stream_cb cb, void *arg);
 
-/* client_cb runs once for every connection accepted. host NULL or "": every address of this machine; port 0:
- * any that is free, see eddy_server_sockname(). */
+/* client_cb runs once for every connection accepted. host NULL or "": every address of this machine;
+ * port 0: any that is free, see eddy_server_sockname(). */
 eddy_op eddy_start_server(eddy_loop *loop, eddy_stream_cb client_cb, const char *host, uint16_t port,
                           const eddy_options *options, eddy_server_cb cb, void *arg);
 
@@ -230,7 +230,7 @@ eddy_op eddy_start_server(eddy_loop *loop, eddy_stream_cb client_cb, const char 
 eddy_op eddy_start_unix_server(eddy_loop *loop, eddy_stream_cb client_cb, const char *path,
                                const eddy_options *options, eddy_server_cb cb, void *arg);
 
-/* The same over a descriptor that is already connected, or already listening; eddy owns it once it is accepted. */
+/* The same over a descriptor that is already connected, or already listening; eddy's own, unless refused. */
 eddy_op eddy_open_socket(eddy_loop *loop, intptr_t fd, const eddy_options *options, eddy_stream_cb cb,
                          void *arg);
 eddy_op eddy_start_socket_server(eddy_loop *loop, eddy_stream_cb client_cb, intptr_t fd,
@@ -247,13 +247,13 @@ eddy_reader *eddy_reader_new(eddy_loop *loop, size_t limit);
 /* What comes for it from now on goes nowhere; its writer goes on. */
 void eddy_reader_free(eddy_reader *reader);
 
-/* One read at a time: a second is refused with EDDY_EBUSY. At the end of the stream read and readline give no
- * bytes (len 0) and no error; readexactly and readuntil give EDDY_EINCOMPLETE.
- * read: what is there, at least 1 byte and at most n; EDDY_UNTIL_EOF: all, up to the end. */
+/* What is there, at least 1 byte and at most n; EDDY_UNTIL_EOF: everything, up to the end.
+ * One read at a time: a second is refused with EDDY_EBUSY. At the end of the stream read and readline give
+ * no bytes (len 0) and no error; readexactly and readuntil give EDDY_EINCOMPLETE. */
 eddy_op eddy_reader_read(eddy_reader *reader, size_t n, eddy_read_cb cb, void *arg);
 
-/* With its newline; without one at the end of the stream. Longer than the limit: EDDY_ELIMIT, once, and all of that
- * line is skipped. */
+/* With its newline; without one at the end of the stream. Longer than the limit: EDDY_ELIMIT, once,
+ * and all of that line is skipped. */
 eddy_op eddy_reader_readline(eddy_reader *reader, eddy_read_cb cb, void *arg);
 eddy_op eddy_reader_readexactly(eddy_reader *reader, size_t n, eddy_read_cb cb, void *arg);
 
@@ -284,27 +284,27 @@ int eddy_reader_set_exception(eddy_reader *reader, int code, const char *message
 /* What set_exception, or the connection, left; NULL: nothing. Lent until the next call. */
 const eddy_error *eddy_reader_exception(eddy_reader *reader);
 
-/* Once: the transport that is paused when more than twice the limit is buffered. EDDY_ESTATE: it has one. */
+/* Once: whose reading is paused when more than twice the limit is buffered. EDDY_ESTATE: it has one. */
 int eddy_reader_set_transport(eddy_reader *reader, eddy_transport *transport);
 
 /* ---- writer -------------------------------------------------------------------------------------------- */
 
-/* A writer on a transport of your own making; protocol and reader may be NULL. NULL when refused: a transport has
- * one writer. */
+/* On a transport of your own making; protocol and reader may be NULL. NULL: refused; a transport has one
+ * writer. */
 eddy_writer *eddy_writer_new(eddy_transport *transport, eddy_protocol *protocol, eddy_reader *reader);
 
 /* Closes the connection, after what is gathered has gone out, and frees its reader. */
 void eddy_writer_free(eddy_writer *writer);
 
-/* Writing never waits and never fails for the network's sake: drain, or the next read, tells. Both give 1, not 0,
- * when what is gathered stands above the high-water mark: taken all the same, but time to drain. EDDY_ESTATE after
- * close and after write_eof. */
+/* Writing never waits and never fails for the network's sake: drain, or the next read,
+ * tells. 1, not 0: what is gathered stands above the high-water mark; taken all the same, but time to
+ * drain. EDDY_ESTATE after close and after write_eof. */
 int eddy_writer_write(eddy_writer *writer, const void *bytes, size_t len);
 
-/* All of them, or with a refusal none. */
+/* All of them as one write; refused, none. */
 int eddy_writer_writelines(eddy_writer *writer, const eddy_bytes *lines, size_t count);
 
-/* Waits, after the high-water mark was passed, until the low one is reached; otherwise calls back next. Any number may
+/* Above the high-water mark, until the low one is reached; else at once, that is next. Any number may
  * wait. EDDY_ELOST when the connection is gone, or goes; or the reader's error. */
 eddy_op eddy_writer_drain(eddy_writer *writer, eddy_writer_cb cb, void *arg);
 
@@ -325,11 +325,12 @@ bool eddy_writer_is_closing(eddy_writer *writer);
 int eddy_writer_set_write_buffer_limits(eddy_writer *writer, size_t high, size_t low);
 size_t eddy_writer_get_write_buffer_size(eddy_writer *writer);
 
-/* Until the connection is closed or lost: EDDY_ELOST when the network took it. Any number may wait, also afterwards. */
+/* Until the connection is closed or lost: EDDY_ELOST when the network took it. Any number may wait,
+ * also afterwards. */
 eddy_op eddy_writer_wait_closed(eddy_writer *writer, eddy_writer_cb cb, void *arg);
 
-/* "peername", "sockname", "socket" (the descriptor, in digits), or what eddy_transport_set_extra_info() gave; NULL if
- * there is none. Lent until the connection is gone. */
+/* "peername", "sockname", "socket" (the descriptor, in digits), or what
+ * eddy_transport_set_extra_info() gave; NULL if there is none. Lent until the connection is gone. */
 const char *eddy_writer_get_extra_info(eddy_writer *writer, const char *name, size_t *len);
 eddy_transport *eddy_writer_transport(eddy_writer *writer);
 
@@ -357,8 +358,8 @@ void eddy_server_free(eddy_server *server);
 
 /* ---- making your own: transports, and the protocol between a transport and a reader -------------------- */
 
-/* Your functions, called from run and never from within a call of yours. What they do is up to them; what they find
- * out they tell the protocol. */
+/* Your functions, called from run and never from within a call of yours. What they do is up to them;
+ * what they find out they tell the protocol. */
 typedef struct eddy_transport_ops {
     /* sizeof(eddy_transport_ops). */
     size_t size;
@@ -390,7 +391,8 @@ int eddy_transport_close(eddy_transport *transport);
 int eddy_transport_abort(eddy_transport *transport);
 bool eddy_transport_is_closing(eddy_transport *transport);
 
-/* Feeds the reader. client_cb, which may be NULL, gets the reader and a new writer once a connection is made. */
+/* Feeds the reader. client_cb, which may be NULL, gets the reader and a new writer once a connection
+ * is made. */
 eddy_protocol *eddy_protocol_new(eddy_loop *loop, eddy_reader *reader, eddy_stream_cb client_cb, void *arg);
 
 /* Once: from now on the transport is this stream's. */
@@ -415,8 +417,8 @@ void eddy_protocol_free(eddy_protocol *protocol);
 /* "0.1.0": what EDDY_VERSION was when the library was built. */
 const char *eddy_version(void);
 
-/* "<eddy_reader 42 bytes eof>", for debuggers: any handle, and whatever else it may be. Lent until the thread's next
- * call of it. */
+/* "<eddy_reader 42 bytes eof>", for debuggers: any handle, and whatever else it may be. Lent until the
+ * thread's next call of it. */
 const char *eddy_repr(const void *handle);
 
 #ifdef __cplusplus

@@ -90,30 +90,37 @@ fn describe(errno: i32) -> String {
     }
 }
 
-/// An error as C sees it: with its text, and with NULs where C looks for them.
+/// An error as C sees it: every answer ready, and NULs where C looks for them.
 #[derive(Debug)]
 pub struct LentError {
     pub error: Error,
     pub message: CString,
+    pub expected: usize,
+    pub consumed: usize,
+    /// What had come, and a NUL behind it.
+    partial: Option<Vec<u8>>,
 }
 
 impl From<Error> for LentError {
     fn from(mut error: Error) -> LentError {
         let message = c_string(error.to_string());
-        if let Error::Incomplete { partial, .. } = &mut error {
-            partial.push(0);
+        let (mut expected, mut consumed, mut partial) = (0, 0, None);
+        match &mut error {
+            Error::Incomplete { partial: bytes, expected: asked } => {
+                expected = asked.unwrap_or(0);
+                bytes.push(0);
+                partial = Some(std::mem::take(bytes));
+            }
+            Error::Limit { consumed: searched, .. } => consumed = *searched,
+            _ => {}
         }
-        LentError { error, message }
+        LentError { error, message, expected, consumed, partial }
     }
 }
 
 impl LentError {
-    /// What had come of an incomplete read; a NUL lies behind it.
     pub fn partial(&self) -> Option<&[u8]> {
-        match &self.error {
-            Error::Incomplete { partial, .. } => partial.strip_suffix(&[0]),
-            _ => None,
-        }
+        self.partial.as_ref()?.strip_suffix(&[0])
     }
 }
 

@@ -2,12 +2,28 @@
  * never undefined behaviour. The table of all functions is in misuse.h; misuse_complete.py checks that it is one. */
 #include "misuse.h"
 
+#include <dirent.h>
 #include <limits.h>
 
 /* A few turns, so that whatever was wrongly started would show. */
 static void turns(eddy_loop *loop)
 {
     for (int turn = 0; turn < 5; turn++) CHECK(eddy_loop_run_once(loop, 0) >= 0);
+}
+
+static int threads(void)
+{
+    int count = 0;
+    DIR *dir = opendir("/proc/self/task");
+    while (dir != NULL && readdir(dir) != NULL) count++;
+    if (dir != NULL) closedir(dir);
+    return count;
+}
+
+/* The system's resolver cannot be interrupted: what it has open is closed when its threads are done. */
+static void resolvers_end(int threads_before)
+{
+    for (int i = 0; i < 4000 && threads() > threads_before; i++) usleep(10000);
 }
 
 /* The end of most tests: free the loop, and see that every promise was kept. */
@@ -128,7 +144,7 @@ TEST(handles_that_were_never_made_are_refused, "")
         const uintptr_t real = (uintptr_t)cast.of[calls[i].takes];
         const uintptr_t made_up[] = {
             1, 8, UINTPTR_MAX, UINTPTR_MAX - 1, (uintptr_t)&here, (uintptr_t)&calls[i], real ^ 0x100000,
-            real ^ 0x80000, real ^ (uintptr_t)1 << (sizeof real * 8 - 1), real + 0xffff, (uintptr_t)0xedd0 << 16,
+            real ^ 0x80000, real ^ ((uintptr_t)1 << (sizeof real * 8 - 1)), real + 0xffff, (uintptr_t)0xedd0 << 16,
         };
         for (size_t k = 0; k < sizeof made_up / sizeof made_up[0]; k++) {
             bool taken = false; /* a bit of another handle in this cast? */
@@ -541,6 +557,7 @@ TEST(transports_need_their_functions, "")
 
 TEST(hosts_and_ports_that_make_no_sense_are_refused, "")
 {
+    const int before = threads();
     eddy_loop *loop = begin();
     char host[257];
     memset(host, 'a', 256), host[256] = '\0';
@@ -562,6 +579,7 @@ TEST(hosts_and_ports_that_make_no_sense_are_refused, "")
     CHECK(ASK(eddy_start_server(loop, came, "", 0, NULL, asked_server, asking)) >= 0);
     turns(loop);
     finish(loop);
+    resolvers_end(before);
 }
 
 TEST(paths_that_make_no_sense_are_refused, "U5")
@@ -1446,6 +1464,7 @@ static void fill(eddy_writer *writer)
 
 TEST(freeing_a_loop_cancels_what_was_just_started, "")
 {
+    const int before = threads();
     struct cast cast;
     cast_make(&cast);
     const size_t first = asks_made - 1;
@@ -1456,18 +1475,12 @@ TEST(freeing_a_loop_cancels_what_was_just_started, "")
     ASK(eddy_open_connection(cast.of[LOOP], "localhost", 1, NULL, asked_stream, asking));
     ASK(eddy_start_server(cast.of[LOOP], came, "localhost", 0, NULL, asked_server, asking));
     free_waiting(cast.of[LOOP], first, 10);
-}
-
-static int descriptors(void)
-{
-    int count = 0;
-    for (int fd = 0; fd < 1024; fd++) count += fcntl(fd, F_GETFD) >= 0;
-    return count;
+    resolvers_end(before);
 }
 
 TEST(freeing_a_loop_cancels_what_is_resolving, "")
 {
-    const int before = descriptors();
+    const int before = threads();
     for (int turn = 0; turn < 3; turn++) {
         eddy_loop *loop = begin();
         const size_t first = asks_made;
@@ -1477,8 +1490,7 @@ TEST(freeing_a_loop_cancels_what_is_resolving, "")
         for (int k = 0; k < turn; k++) CHECK(eddy_loop_run_once(loop, 0) >= 0);
         free_waiting(loop, first, turn == 0 ? 9 : 0);
     }
-    /* The system's resolver cannot be interrupted: what it has open is closed when it is done, in its own time. */
-    for (int i = 0; i < 4000 && descriptors() > before; i++) usleep(10000);
+    resolvers_end(before);
 }
 
 TEST(freeing_a_loop_cancels_what_is_connecting, "")
@@ -1593,6 +1605,7 @@ static void start_more(const struct ask *ask)
 
 TEST(operations_started_while_the_loop_is_freed_end_once, "")
 {
+    const int before = threads();
     eddy_loop *loop = freed_loop = begin();
     open_stream(loop);
     CHECK(ASK(eddy_reader_read(last_reader, 1, asked_read, asking)) >= 0);
@@ -1602,6 +1615,7 @@ TEST(operations_started_while_the_loop_is_freed_end_once, "")
     asked_hook = NULL;
     asks_check();
     far_ends_close();
+    resolvers_end(before);
 }
 
 TEST(a_loop_freed_while_it_runs_goes_when_run_returns, "")

@@ -1,6 +1,6 @@
-/* Calls at random: any function of the header, with live, freed and wrong handles, between turns of the loops and from
- * within callbacks. Whatever is accepted calls back once, whatever is refused never, and nothing breaks. The numbers are
- * the same on every machine; to try one round again: EDDY_TEST_SEED=17 test_misuse_random. */
+/* Calls at random: any function of the header, with live, freed and wrong handles, between turns of the loops and
+ * from within callbacks. Whatever is accepted calls back once, whatever is refused never, and nothing breaks. The
+ * numbers are the same on every machine; to try one round again: EDDY_TEST_SEED=17 test_misuse_random. */
 #include "misuse.h"
 
 #include <limits.h>
@@ -87,7 +87,7 @@ static const char *bytes_at_random(size_t *len)
 
 static size_t count_at_random(void)
 {
-    static const size_t odd[] = { 0, 1, SIZE_MAX, SIZE_MAX - 1, (size_t)SSIZE_MAX, (size_t)SSIZE_MAX + 1, 65536, 65537 };
+    static const size_t odd[] = { 0, 1, SIZE_MAX, SIZE_MAX - 1, SSIZE_MAX, (size_t)SSIZE_MAX + 1, 65536, 65537 };
     return once_in(10) ? odd[chance(sizeof odd / sizeof odd[0])] : chance(30);
 }
 

@@ -10,10 +10,10 @@ use super::types::*;
 use crate::call::TransportOps;
 use crate::error::Refusal;
 use crate::hub::face;
-use crate::table::{Id, Kind};
+use crate::table::Kind;
 
-/// Your functions, called from run and never from within a call of yours. What they do is up to them; what they find
-/// out they tell the protocol.
+/// Your functions, called from run and never from within a call of yours. What they do is up to them;
+/// what they find out they tell the protocol.
 #[repr(C)]
 pub struct eddy_transport_ops {
     /// sizeof(eddy_transport_ops).
@@ -137,7 +137,8 @@ pub extern "C" fn eddy_transport_is_closing(transport: *mut eddy_transport) -> b
     door::ask("eddy_transport_is_closing", transport, |hub, id| hub.is_closing(id, face::TRANSPORT))
 }
 
-/// Feeds the reader. client_cb, which may be NULL, gets the reader and a new writer once a connection is made.
+/// Feeds the reader. client_cb, which may be NULL, gets the reader and a new writer once a connection
+/// is made.
 ///
 /// asyncio: StreamReaderProtocol(stream_reader, client_connected_cb, loop).
 #[unsafe(no_mangle)]
@@ -147,8 +148,8 @@ pub extern "C" fn eddy_protocol_new(
     client_cb: eddy_stream_cb,
     arg: *mut c_void,
 ) -> *mut eddy_protocol {
-    let reader = Id::behind_face(reader as usize, Kind::Reader);
     let made = door::ask("eddy_protocol_new", r#loop, |hub, _| {
+        let reader = door::also(hub, reader)?;
         hub.protocol_new(reader, callback!(client_cb, arg).unwrap_or_default())?;
         Ok(reader.face(Kind::Protocol))
     });
@@ -162,7 +163,8 @@ pub extern "C" fn eddy_protocol_connection_made(
     transport: *mut eddy_transport,
 ) -> c_int {
     door::status("eddy_protocol_connection_made", protocol, |hub, id| {
-        hub.connection_made(id, Id::behind_face(transport as usize, Kind::Transport))
+        let transport = door::also(hub, transport)?;
+        hub.connection_made(id, transport)
     })
 }
 

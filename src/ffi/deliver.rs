@@ -43,9 +43,10 @@ fn with_error(loop_number: usize, error: Option<Box<Error>>, f: impl FnOnce(*con
 
 /// Calls.
 ///
-/// SAFETY, for every transmute below: `function` is the address of the C function that came in through the door for
-/// exactly this kind of call, as the type named here, and never NULL; what is lent lies in a buffer that the hub leaves
-/// alone until it is next asked for a call. What the C function does is its author's to answer for.
+/// SAFETY, for every transmute below: `function` is the address of the C function that came in through
+/// the door for exactly this kind of call, as the type named here, and never NULL; what is lent lies in
+/// a buffer that the hub leaves alone until it is next asked for a call. What the C function does is
+/// its author's to answer for.
 #[inline]
 pub(super) fn deliver(loop_number: usize, call: Call) {
     let this_loop = loop_number as *mut eddy_loop;
@@ -107,7 +108,8 @@ fn argument(callback: Callback) -> *mut c_void {
     callback.argument as *mut c_void
 }
 
-/// The only thing that the library ever prints. A standard error that takes nothing is no reason to fail.
+/// The only thing that the library ever prints. A standard error that takes nothing is no reason to
+/// fail.
 pub(super) fn print_line(message: &str) {
     let _ = std::io::stderr().write_all(format!("{message}\n").as_bytes());
 }

@@ -57,10 +57,12 @@ struct Me {
     inside: Cell<bool>,
     /// The place of the loop that this thread made or attached last: who hears of its mistakes.
     current: Cell<usize>,
+    /// The handle that a call was refused for, where that is not the first.
+    blame: Cell<Option<(&'static str, usize)>>,
 }
 
 thread_local! {
-    static ME: Me = const { Me { inside: Cell::new(false), current: Cell::new(0) } };
+    static ME: Me = const { Me { inside: Cell::new(false), current: Cell::new(0), blame: Cell::new(None) } };
     static END: EndOfThread = const { EndOfThread };
 }
 
@@ -179,8 +181,8 @@ pub(super) fn end_loop(number: usize) {
     PLACES[table::loop_of(number)].vacate();
 }
 
-/// True: the loop is a copy that fork left in a child, and is gone now. The descriptors are closed without a word to
-/// the epoll, which is the parent's too.
+/// True: the loop is a copy that fork left in a child, and is gone now. The descriptors are closed
+/// without a word to the epoll, which is the parent's too.
 pub(super) fn end_forked(number: usize) -> bool {
     let place = &PLACES[table::loop_of(number)];
     let copy =
@@ -348,6 +350,20 @@ pub(super) fn call<H: Handle, R>(
     result
 }
 
+/// A further handle of a call: it must be of the same loop, and alive.
+pub(super) fn also<H: Handle>(hub: &Hub, handle: *mut H) -> Result<Id<H::Record>, Refusal> {
+    let number = handle as usize;
+    if Kind::of(number) == Some(H::KIND) && hub.describe(number).is_some() {
+        return Ok(H::id(hub, number));
+    }
+    ME.with(|me| {
+        me.blame.set(Some((H::WORD, number)));
+        let place = &PLACES[table::loop_of(number)];
+        let mine = place.owner.load(Ordering::Relaxed) == address(me);
+        Err(if mine { Refusal::Stale } else { place.refusal(number) })
+    })
+}
+
 /// Goes in by a loop's number, where a refusal is nobody's mistake.
 #[inline]
 pub(super) fn within<R>(number: usize, f: impl FnOnce(&mut Hub) -> Result<R, Refusal>) -> Result<R, Refusal> {
@@ -410,6 +426,7 @@ pub(super) fn free<H: Handle>(
 
 #[cold]
 fn misused(function: &str, word: &str, number: usize, refusal: Refusal) {
+    let (word, number) = ME.try_with(|me| me.blame.take()).ok().flatten().unwrap_or((word, number));
     let what = match refusal {
         Refusal::Thread => "another thread's",
         _ if number == 0 => "NULL instead of a",
@@ -427,7 +444,8 @@ fn misused(function: &str, word: &str, number: usize, refusal: Refusal) {
     report(message);
 }
 
-/// Tells the exception handler of this thread's loop, from its next run. Without a loop there is nobody to tell.
+/// Tells the exception handler of this thread's loop, from its next run. Without a loop there is nobody
+/// to tell.
 #[cold]
 pub(super) fn report(message: String) {
     let _ = ME.try_with(|me| {
@@ -458,8 +476,8 @@ macro_rules! callback {
 }
 pub(super) use callback;
 
-/// A struct whose first field is its size, as its owner's header has it: read as far as both go, the rest zero. What
-/// this version does not know must not be asked for. NULL: all zero.
+/// A struct whose first field is its size, as its owner's header has it: read as far as both go, the
+/// rest zero. What this version does not know must not be asked for. NULL: all zero.
 ///
 /// # Safety
 /// `given` is NULL, or has as many bytes as its first field says; zero is a value of every field of `T`.

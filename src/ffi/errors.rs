@@ -6,7 +6,8 @@ use super::door;
 use crate::error::{Error, LentError, Refusal};
 use crate::table::Id;
 
-/// What went wrong. Lent, const, and a ticket too: after its callback it reads as EDDY_ESTALE, never as memory.
+/// What went wrong. Lent, const, and a ticket too: after its callback it reads as EDDY_ESTALE, never as
+/// memory.
 pub struct eddy_error {
     _opaque: [u8; 0],
 }
@@ -101,7 +102,8 @@ pub extern "C" fn eddy_strerror(code: c_int) -> *const c_char {
     text.as_ptr()
 }
 
-/// Looks at an error that a callback was given: `none` for NULL, `stale` for one that is no longer lent.
+/// Looks at an error that a callback was given: `none` for NULL, `stale` for one that is no longer
+/// lent.
 fn look<R>(
     error: *const eddy_error,
     none: R,
@@ -137,11 +139,7 @@ pub extern "C" fn eddy_error_message(error: *const eddy_error) -> *const c_char 
 /// How many bytes were asked for, when EDDY_EINCOMPLETE; 0 when nobody knows.
 #[unsafe(no_mangle)]
 pub extern "C" fn eddy_error_expected(error: *const eddy_error) -> usize {
-    let expected = |lent: &LentError| match lent.error {
-        Error::Incomplete { expected, .. } => expected.unwrap_or(0),
-        _ => 0,
-    };
-    look(error, 0, |_| 0, expected)
+    look(error, 0, |_| 0, |lent| lent.expected)
 }
 
 /// What had come before the end, when EDDY_EINCOMPLETE; NULL otherwise. Lent as the error is.
@@ -164,9 +162,5 @@ pub unsafe extern "C" fn eddy_error_partial(error: *const eddy_error, len: *mut 
 /// How far the search for the end of the line got, when EDDY_ELIMIT.
 #[unsafe(no_mangle)]
 pub extern "C" fn eddy_error_consumed(error: *const eddy_error) -> usize {
-    let consumed = |lent: &LentError| match lent.error {
-        Error::Limit { consumed, .. } => consumed,
-        _ => 0,
-    };
-    look(error, 0, |_| 0, consumed)
+    look(error, 0, |_| 0, |lent| lent.consumed)
 }

@@ -11,7 +11,7 @@ use super::types::*;
 use crate::error::Refusal;
 use crate::hub::Run;
 
-/// The thread's own, from now on. NULL when there is no memory, no descriptor, or 255 of them.
+/// For this thread. NULL: no memory, no descriptor, or 255 of them already.
 ///
 /// asyncio: new_event_loop(). A thread may have several.
 #[unsafe(no_mangle)]
@@ -99,9 +99,9 @@ fn drive(function: &'static str, r#loop: *mut eddy_loop, run: Run) -> Result<boo
 
 /// Until nothing is left to wait for, or eddy_loop_stop().
 ///
-/// Left are operations, timers, posts, listening servers, bytes unsent and connections that are closing; not open
-/// connections that nobody asks anything of. 0, or a negative code: EDDY_EBUSY from within a callback of the same loop.
-/// asyncio: run_until_complete().
+/// Left are operations, timers, posts, listening servers, bytes unsent and connections that are
+/// closing; not open connections that nobody asks anything of. 0, or a negative code: EDDY_EBUSY from
+/// within a callback of the same loop. asyncio: run_until_complete().
 #[unsafe(no_mangle)]
 pub extern "C" fn eddy_loop_run(r#loop: *mut eddy_loop) -> c_int {
     drive("eddy_loop_run", r#loop, Run { while_alive: true, ..Run::default() }).map_or_else(code, |_| 0)
@@ -113,7 +113,7 @@ pub extern "C" fn eddy_loop_run_forever(r#loop: *mut eddy_loop) -> c_int {
     drive("eddy_loop_run_forever", r#loop, Run::default()).map_or_else(code, |_| 0)
 }
 
-/// One round, which waits no longer than this (-1: for ever). 1: there is more to wait for; 0: there is not.
+/// One round, which waits no longer than this; -1: no bound. 1: there is more to wait for; 0: there is not.
 #[unsafe(no_mangle)]
 pub extern "C" fn eddy_loop_run_once(r#loop: *mut eddy_loop, timeout_ms: c_int) -> c_int {
     let limit = u64::try_from(timeout_ms).ok().map(Duration::from_millis);
@@ -121,7 +121,7 @@ pub extern "C" fn eddy_loop_run_once(r#loop: *mut eddy_loop, timeout_ms: c_int) 
     drive("eddy_loop_run_once", r#loop, run).map_or_else(code, c_int::from)
 }
 
-/// Run returns after the callback that says so; what else there was to call waits for the next run.
+/// Run returns after the callback that says so; whom else there was to call is called in the next run.
 ///
 /// Stopped before it runs, the loop makes one round without waiting, as asyncio's does.
 #[unsafe(no_mangle)]
@@ -178,7 +178,7 @@ pub extern "C" fn eddy_loop_call_later(
     door::start("eddy_loop_call_later", r#loop, |hub, _| hub.call_later(delay, callback!(cb, arg)?))
 }
 
-/// From any thread. 0: cb runs once on the loop's thread, or gets EDDY_ECANCELED when the loop is freed.
+/// From any thread; cb runs on the loop's. When the loop is freed before, it gets EDDY_ECANCELED.
 #[unsafe(no_mangle)]
 pub extern "C" fn eddy_loop_call_soon_threadsafe(
     r#loop: *mut eddy_loop,
@@ -188,7 +188,7 @@ pub extern "C" fn eddy_loop_call_soon_threadsafe(
     callback!(cb, arg).and_then(|callback| door::post(r#loop as usize, callback)).map_or_else(code, |()| 0)
 }
 
-/// The operation's callback gets EDDY_ECANCELED, in the next round. EDDY_ESTALE: it has been called already.
+/// Its callback gets EDDY_ECANCELED, in the next round. EDDY_ESTALE: it has been called already.
 #[unsafe(no_mangle)]
 pub extern "C" fn eddy_loop_cancel(r#loop: *mut eddy_loop, op: eddy_op) -> c_int {
     let mut refused = None;

@@ -18,8 +18,8 @@ thread_local! {
     static TEXT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// "<eddy_reader 42 bytes eof>", for debuggers: any handle, and whatever else it may be. Lent until the thread's next
-/// call of it.
+/// "<eddy_reader 42 bytes eof>", for debuggers: any handle, and whatever else it may be. Lent until the
+/// thread's next call of it.
 #[unsafe(no_mangle)]
 pub extern "C" fn eddy_repr(handle: *const c_void) -> *const c_char {
     let number = handle as usize;

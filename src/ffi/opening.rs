@@ -79,7 +79,8 @@ unsafe fn options(given: *const eddy_options) -> Result<Options, Refusal> {
     })
 }
 
-/// A name or an address that a resolver can be asked for: RFC 1035's length, and nothing that only a URL has.
+/// A name or an address that a resolver can be asked for: RFC 1035's length, and nothing that only a
+/// URL has.
 ///
 /// An IPv6 address may stand in the brackets that it has in a URL.
 fn host(host: &str) -> Result<&str, Refusal> {
@@ -104,10 +105,10 @@ unsafe fn unix(path: *const c_char) -> Result<Target, Refusal> {
     Ok(Target::Unix(address))
 }
 
-/// cb gets a reader and a writer, or an error: EDDY_ERESOLVE, EDDY_ESYSTEM, EDDY_ECANCELED.
+/// cb gets a reader and a writer, or an error: EDDY_ERESOLVE, EDDY_ESYSTEM. All its addresses are tried.
 ///
-/// A name is resolved on another thread; all its addresses are tried, one after the other. What all of them failed
-/// with is told by eddy_error_message(). asyncio: open_connection().
+/// A name is resolved on another thread; all its addresses are tried, one after the other. What all of
+/// them failed with is told by eddy_error_message(). asyncio: open_connection().
 ///
 /// # Safety
 /// `host`, and the text in `options`, end with a NUL.
@@ -151,10 +152,11 @@ pub unsafe extern "C" fn eddy_open_unix_connection(
     })
 }
 
-/// client_cb runs once for every connection accepted. host NULL or "": every address of this machine; port 0:
-/// any that is free, see eddy_server_sockname().
+/// client_cb runs once for every connection accepted. host NULL or "": every address of this machine;
+/// port 0: any that is free, see eddy_server_sockname().
 ///
-/// Both callbacks get `arg`. A client whose writer is freed within client_cb is closed. asyncio: start_server().
+/// Both callbacks get `arg`. A client whose writer is freed within client_cb is closed. asyncio:
+/// start_server().
 ///
 /// # Safety
 /// `host`, and the text in `options`, end with a NUL.
@@ -201,9 +203,10 @@ pub unsafe extern "C" fn eddy_start_unix_server(
     })
 }
 
-/// The same over a descriptor that is already connected, or already listening; eddy owns it once it is accepted.
+/// The same over a descriptor that is already connected, or already listening; eddy's own, unless refused.
 ///
-/// EDDY_EINVAL: it is no such stream socket; EDDY_EBUSY: it is this loop's already. Refused, it stays yours.
+/// EDDY_EINVAL: it is no such stream socket; EDDY_EBUSY: it is this loop's already. Refused, it stays
+/// yours.
 ///
 /// # Safety
 /// The descriptor is the caller's to give away.

@@ -34,12 +34,12 @@ fn length(n: usize) -> Result<usize, Refusal> {
     if n > isize::MAX as usize { Err(Refusal::Invalid) } else { Ok(n) }
 }
 
-/// One read at a time: a second is refused with EDDY_EBUSY. At the end of the stream read and readline give no
-/// bytes (len 0) and no error; readexactly and readuntil give EDDY_EINCOMPLETE.
-/// read: what is there, at least 1 byte and at most n; EDDY_UNTIL_EOF: all, up to the end.
+/// What is there, at least 1 byte and at most n; EDDY_UNTIL_EOF: everything, up to the end.
+/// One read at a time: a second is refused with EDDY_EBUSY. At the end of the stream read and readline give
+/// no bytes (len 0) and no error; readexactly and readuntil give EDDY_EINCOMPLETE.
 ///
-/// Every read gives what came before an error first, then the error, again and again. Cancelled, it loses nothing.
-/// asyncio: StreamReader.read().
+/// Every read gives what came before an error first, then the error, again and again. Cancelled, it
+/// loses nothing. asyncio: StreamReader.read().
 #[unsafe(no_mangle)]
 pub extern "C" fn eddy_reader_read(
     reader: *mut eddy_reader,
@@ -53,8 +53,8 @@ pub extern "C" fn eddy_reader_read(
     })
 }
 
-/// With its newline; without one at the end of the stream. Longer than the limit: EDDY_ELIMIT, once, and all of that
-/// line is skipped.
+/// With its newline; without one at the end of the stream. Longer than the limit: EDDY_ELIMIT, once,
+/// and all of that line is skipped.
 ///
 /// asyncio drops what it has of the line, and gives out the rest of it as if that were one.
 #[unsafe(no_mangle)]
@@ -213,13 +213,14 @@ pub extern "C" fn eddy_reader_exception(reader: *mut eddy_reader) -> *const eddy
     shown.map_or(0, Id::number) as *const eddy_error
 }
 
-/// Once: the transport that is paused when more than twice the limit is buffered. EDDY_ESTATE: it has one.
+/// Once: whose reading is paused when more than twice the limit is buffered. EDDY_ESTATE: it has one.
 #[unsafe(no_mangle)]
 pub extern "C" fn eddy_reader_set_transport(
     reader: *mut eddy_reader,
     transport: *mut eddy_transport,
 ) -> c_int {
     door::status("eddy_reader_set_transport", reader, |hub, id| {
-        hub.set_transport(id, Id::behind_face(transport as usize, Kind::Transport))
+        let transport = door::also(hub, transport)?;
+        hub.set_transport(id, transport)
     })
 }

@@ -2,7 +2,6 @@
 
 use std::ffi::c_void;
 
-/// An event loop.
 pub struct eddy_loop {
     _opaque: [u8; 0],
 }

@@ -9,10 +9,10 @@ use super::types::*;
 use crate::error::Refusal;
 use crate::hub::face;
 use crate::stream::Marks;
-use crate::table::{Id, Kind};
+use crate::table::Kind;
 
-/// A writer on a transport of your own making; protocol and reader may be NULL. NULL when refused: a transport has
-/// one writer.
+/// On a transport of your own making; protocol and reader may be NULL. NULL: refused; a transport has one
+/// writer.
 ///
 /// asyncio: StreamWriter(transport, protocol, reader, loop).
 #[unsafe(no_mangle)]
@@ -21,11 +21,10 @@ pub extern "C" fn eddy_writer_new(
     protocol: *mut eddy_protocol,
     reader: *mut eddy_reader,
 ) -> *mut eddy_writer {
-    let face = |number: usize, kind| (number != 0).then(|| Id::behind_face(number, kind));
-    let made = door::ask("eddy_writer_new", transport, |hub, _| {
-        let transport = Id::behind_face(transport as usize, Kind::Transport);
-        let protocol = face(protocol as usize, Kind::Protocol);
-        hub.writer_new(transport, protocol, face(reader as usize, Kind::Reader)).map(Some)
+    let made = door::ask("eddy_writer_new", transport, |hub, id| {
+        let protocol = if protocol.is_null() { None } else { Some(door::also(hub, protocol)?) };
+        let reader = if reader.is_null() { None } else { Some(door::also(hub, reader)?) };
+        hub.writer_new(id, protocol, reader).map(Some)
     });
     made.map_or(0, |id| id.face(Kind::Writer)) as *mut eddy_writer
 }
@@ -36,12 +35,12 @@ pub extern "C" fn eddy_writer_free(writer: *mut eddy_writer) {
     door::free("eddy_writer_free", writer, |hub, id| hub.writer_free(id));
 }
 
-/// Writing never waits and never fails for the network's sake: drain, or the next read, tells. Both give 1, not 0,
-/// when what is gathered stands above the high-water mark: taken all the same, but time to drain. EDDY_ESTATE after
-/// close and after write_eof.
+/// Writing never waits and never fails for the network's sake: drain, or the next read,
+/// tells. 1, not 0: what is gathered stands above the high-water mark; taken all the same, but time to
+/// drain. EDDY_ESTATE after close and after write_eof.
 ///
-/// What is written is gathered and sent once, before the loop waits again, or when 64 KiB have come together.
-/// asyncio: StreamWriter.write().
+/// What is written is gathered and sent once, before the loop waits again, or when 64 KiB have come
+/// together. asyncio: StreamWriter.write().
 ///
 /// # Safety
 /// `len` bytes lie at `bytes`.
@@ -58,7 +57,7 @@ pub unsafe extern "C" fn eddy_writer_write(
     full.map_or_else(super::errors::code, c_int::from)
 }
 
-/// All of them, or with a refusal none.
+/// All of them as one write; refused, none.
 ///
 /// # Safety
 /// `count` of them lie at `lines`, each as long as it says.
@@ -75,7 +74,7 @@ pub unsafe extern "C" fn eddy_writer_writelines(
     full.map_or_else(super::errors::code, c_int::from)
 }
 
-/// Waits, after the high-water mark was passed, until the low one is reached; otherwise calls back next. Any number may
+/// Above the high-water mark, until the low one is reached; else at once, that is next. Any number may
 /// wait. EDDY_ELOST when the connection is gone, or goes; or the reader's error.
 ///
 /// Not a promise that anything has arrived. asyncio: StreamWriter.drain().
@@ -101,8 +100,9 @@ pub extern "C" fn eddy_writer_can_write_eof(writer: *mut eddy_writer) -> bool {
 
 /// After what is gathered has gone out. Reading stops at once; what has come can still be read.
 ///
-/// The socket itself is kept until the peer closes too, 2 seconds as a rule and 30 at the most, so that what the peer
-/// sent and nobody read does not turn our last bytes into a reset. eddy_loop_run() waits for that; wait_closed does not.
+/// The socket itself is kept until the peer closes too, 2 seconds as a rule and 30 at the most, so that
+/// what the peer sent and nobody read does not turn our last bytes into a reset. eddy_loop_run() waits
+/// for that; wait_closed does not.
 #[unsafe(no_mangle)]
 pub extern "C" fn eddy_writer_close(writer: *mut eddy_writer) -> c_int {
     door::status("eddy_writer_close", writer, |hub, id| hub.writer_close(id))
@@ -138,7 +138,8 @@ pub extern "C" fn eddy_writer_get_write_buffer_size(writer: *mut eddy_writer) ->
     door::ask("eddy_writer_get_write_buffer_size", writer, |hub, id| hub.write_buffer_size(id))
 }
 
-/// Until the connection is closed or lost: EDDY_ELOST when the network took it. Any number may wait, also afterwards.
+/// Until the connection is closed or lost: EDDY_ELOST when the network took it. Any number may wait,
+/// also afterwards.
 #[unsafe(no_mangle)]
 pub extern "C" fn eddy_writer_wait_closed(
     writer: *mut eddy_writer,
@@ -148,8 +149,8 @@ pub extern "C" fn eddy_writer_wait_closed(
     door::start("eddy_writer_wait_closed", writer, |hub, id| hub.wait_closed(id, callback!(cb, arg)?))
 }
 
-/// "peername", "sockname", "socket" (the descriptor, in digits), or what eddy_transport_set_extra_info() gave; NULL if
-/// there is none. Lent until the connection is gone.
+/// "peername", "sockname", "socket" (the descriptor, in digits), or what
+/// eddy_transport_set_extra_info() gave; NULL if there is none. Lent until the connection is gone.
 ///
 /// # Safety
 /// `name` ends with a NUL; `len` is NULL or can be written to.

@@ -697,7 +697,8 @@ impl Hub {
         id: Id<Connection>,
         lines: impl Iterator<Item = &'a [u8]> + Clone,
     ) -> Result<bool, Refusal> {
-        let connection = self.alive(id, face::WRITER)?;
+        let alive = self.connections.get_mut(id).filter(|connection| connection.has_face(face::WRITER));
+        let Some(connection) = alive else { return Err(Refusal::Stale) };
         if connection.is(is::CLOSING) || connection.writer.eof {
             return Err(Refusal::State);
         }
@@ -705,26 +706,33 @@ impl Hub {
             // The network's doing, not the caller's: drain and the next read tell.
             return Ok(false);
         }
-        for bytes in lines {
-            self.gather(id, bytes)?;
+        let mut rest = lines.clone();
+        if let (Some(only), None) = (rest.next(), rest.next()) {
+            self.gather(id, only)?;
+        } else {
+            let all = lines.clone().map(<[u8]>::len).fold(0, usize::saturating_add);
+            self.pool.reserve(&mut connection.writer.output, all).map_err(|_| Refusal::Full)?;
+            for bytes in lines {
+                // There is room for it.
+                let _ = self.pool.append(&mut connection.writer.output, bytes);
+            }
+            self.gathered(id, all);
         }
         let connection = self.alive(id, face::WRITER)?;
         Ok(connection.writer.output.is_some() && connection.writer.buffered() > connection.marks().high)
     }
 
     #[inline]
-    fn gather(&mut self, id: Id<Connection>, mut bytes: &[u8]) -> Result<(), Refusal> {
+    fn gather(&mut self, id: Id<Connection>, bytes: &[u8]) -> Result<(), Refusal> {
         let Some(connection) = self.connections.get_mut(id) else { return Ok(()) };
+        let mut sent = 0;
         if bytes.len() >= DIRECT_WRITE
             && connection.writer.output.is_none()
             && connection.is(is::WRITABLE)
             && let Some(socket) = &connection.socket
         {
             match net::send(socket, bytes) {
-                Ok(sent) => {
-                    bytes = &bytes[sent..];
-                    connection.put(is::WRITABLE, bytes.is_empty());
-                }
+                Ok(some) => sent = some,
                 Err(error) if is_full(&error) => {}
                 Err(error) => {
                     self.break_off(id, &error);
@@ -732,16 +740,26 @@ impl Hub {
                 }
             }
         }
-        if bytes.is_empty() {
-            return Ok(());
-        }
-        self.pool.append(&mut connection.writer.output, bytes).map_err(|_| Refusal::Full)?;
-        let flush = connection.writer.buffered() >= GATHER && connection.is(is::WRITABLE);
-        self.touch(id);
-        if flush {
-            self.flush_one(id);
+        match self.pool.append(&mut connection.writer.output, &bytes[sent..]) {
+            Ok(()) => self.gathered(id, bytes.len() - sent),
+            Err(_) if sent == 0 => return Err(Refusal::Full),
+            // What has gone out cannot be taken back.
+            Err(_) => self.break_off(id, &io::Error::from_raw_os_error(libc::ENOMEM)),
         }
         Ok(())
+    }
+
+    /// So many bytes are new in the output.
+    #[inline]
+    fn gathered(&mut self, id: Id<Connection>, new: usize) {
+        if new == 0 {
+            return;
+        }
+        self.touch(id);
+        let Some(connection) = self.connections.get(id) else { return };
+        if connection.writer.buffered() >= GATHER && connection.is(is::WRITABLE) {
+            self.flush_one(id);
+        }
     }
 
     /// It has something to send, or to finish, at the end of the batch.
@@ -769,24 +787,21 @@ impl Hub {
         self.dirty.clear();
     }
 
+    /// Sends until the socket takes no more. A short send does not say so, and without a word there is no edge.
     fn flush_one(&mut self, id: Id<Connection>) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         if connection.is(is::CUSTOM) {
             return self.enqueue(id);
         }
-        let Some(socket) = connection.socket.as_ref().filter(|_| connection.flags & is::LOST == 0) else {
+        if connection.is(is::LOST) {
             return;
-        };
-        if connection.is(is::WRITABLE)
+        }
+        let Some(socket) = &connection.socket else { return };
+        while connection.flags & is::WRITABLE != 0
             && let Some(output) = &connection.writer.output
         {
-            let bytes = output.as_slice();
-            match net::send(socket, bytes) {
-                Ok(sent) => {
-                    let all = sent == bytes.len();
-                    connection.writer.sent(sent, &mut self.pool);
-                    connection.put(is::WRITABLE, all);
-                }
+            match net::send(socket, output.as_slice()) {
+                Ok(sent) => connection.writer.sent(sent, &mut self.pool),
                 Err(error) if is_full(&error) => {
                     connection.flags &= !is::WRITABLE;
                     if error.kind() != io::ErrorKind::WouldBlock {
@@ -861,7 +876,11 @@ impl Hub {
         self.accepting()?;
         let serial = self.next_serial();
         let connection = self.alive(id, face::WRITER)?;
-        connection.rare().drains.push_back(Waiting { callback, serial });
+        match connection.exception().cloned() {
+            // As in asyncio: an error that the reader has by now is told, one that comes later is not.
+            Some(error) => connection.rare().decided.push_back((callback, Some(Box::new(error)))),
+            None => connection.rare().drains.push_back(Waiting { callback, serial }),
+        }
         connection.flags |= is::ANSWERS;
         self.waiting += 1;
         self.enqueue(id);
@@ -881,10 +900,7 @@ impl Hub {
         let told = match rare.decided.pop_front() {
             Some(told) => Some(told),
             None => {
-                let failed = rare
-                    .exception
-                    .clone()
-                    .or_else(|| lost.then(|| rare.lost.clone().unwrap_or(Error::Lost { errno: 0 })));
+                let failed = lost.then(|| rare.lost.clone().unwrap_or(Error::Lost { errno: 0 }));
                 if failed.is_some() || !paused {
                     rare.drains.pop_front().map(|drain| (drain.callback, failed.map(Box::new)))
                 } else {

@@ -137,6 +137,21 @@ impl Pool {
         result
     }
 
+    /// Room for so many bytes: appending them will not fail.
+    pub fn reserve(&mut self, to: &mut Option<Box<Buffer>>, more: usize) -> Result<(), NoMemory> {
+        if more == 0 {
+            return Ok(());
+        }
+        let mut buffer = to.take().unwrap_or_else(|| self.take());
+        let result = buffer.make_room(more.saturating_add(1));
+        if buffer.is_empty() && result.is_err() {
+            self.give(buffer);
+        } else {
+            *to = Some(buffer);
+        }
+        result
+    }
+
     /// Gives a buffer back if nothing is left in it.
     #[inline]
     pub fn reclaim(&mut self, from: &mut Option<Box<Buffer>>) {

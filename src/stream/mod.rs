@@ -2,6 +2,8 @@
 
 mod buffer;
 mod reader;
+#[cfg(test)]
+mod tests;
 mod turn;
 mod writer;
 

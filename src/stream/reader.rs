@@ -174,8 +174,18 @@ impl Reader {
     /// How the read stands. `searched` remembers what a search has seen, so that a line that comes byte by byte
     /// costs no more than one that comes at once. Overruns are looked for before the end of the stream, as asyncio does.
     #[inline]
-    pub fn verdict(&self, separators: &Separators, bytes: &[u8], searched: &mut usize, eof: bool) -> Verdict {
+    pub fn verdict(
+        &self,
+        separators: &Separators,
+        bytes: &[u8],
+        searched: &mut usize,
+        failed: bool,
+    ) -> Verdict {
         let len = bytes.len();
+        let eof = self.eof && !failed;
+        if failed && len == 0 {
+            return Verdict::Wait;
+        }
         match self.want {
             Want::Nothing => Verdict::Wait,
             Want::Line => match memchr(b'\n', &bytes[*searched..]) {

@@ -106,15 +106,13 @@ impl Turn {
         Ok(())
     }
 
-    /// Serves the read that waits, if what is here will do. `failed`: an error stands behind the bytes, so that the
-    /// end of the stream is not what they end with.
+    /// Serves the read that waits, if what is here will do.
     #[inline]
     pub fn settle(&mut self, reader: &mut Reader, separators: &Separators, failed: bool) -> Settled {
         self.uncover();
         let (start, end) = (self.start, self.end);
         let mut searched = self.searched;
-        let eof = reader.eof && !failed;
-        let verdict = reader.verdict(separators, &self.storage()[start..end], &mut searched, eof);
+        let verdict = reader.verdict(separators, &self.storage()[start..end], &mut searched, failed);
         self.searched = searched;
         match verdict {
             Verdict::Take(n) => Settled::Bytes(self.lend(n)),
@@ -153,6 +151,16 @@ impl Turn {
         let start = storage[from..].as_ptr();
         self.covered = Some(covered);
         Lent { start, len: n }
+    }
+
+    /// A copy of what was just lent, and a check that a NUL follows it.
+    #[cfg(test)]
+    pub fn peek(&mut self, lent: Lent) -> Vec<u8> {
+        let start = self.start;
+        let storage = self.storage();
+        assert_eq!(storage[start], 0);
+        assert_eq!(storage[start - lent.len..].as_ptr(), lent.start);
+        storage[start - lent.len..start].to_vec()
     }
 
     /// Moves what is left to the stream's keeping, while a callback may still hold what it was lent: somebody wants

@@ -1,7 +1,7 @@
 """libeddy for Python, as far as the oracle needs it: the functions of eddy.h through ctypes, thinly."""
 import ctypes
-from ctypes import (CFUNCTYPE, POINTER, Structure, byref, c_bool, c_char_p, c_int, c_int64, c_size_t, c_ssize_t, c_uint16,
-                    c_uint64, c_void_p)
+from ctypes import (CFUNCTYPE, POINTER, Structure, byref, c_bool, c_char_p, c_int, c_int64, c_size_t, c_ssize_t,
+                    c_uint16, c_void_p)
 
 CODES = {
     0: "ok", -1: "invalid", -2: "stale", -3: "thread", -4: "busy", -5: "state", -6: "notsup", -7: "full", -8: "panic",
@@ -31,8 +31,8 @@ class Options(Structure):
 
 
 class TransportOps(Structure):
-    _fields_ = [("size", c_size_t), ("write", write_op), ("write_eof", plain_op), ("close", plain_op), ("abort", plain_op),
-                ("pause_reading", plain_op), ("resume_reading", plain_op), ("release", release_op)]
+    _fields_ = [("size", c_size_t), ("write", write_op), ("write_eof", plain_op), ("close", plain_op),
+                ("abort", plain_op), ("pause_reading", plain_op), ("resume_reading", plain_op), ("release", release_op)]
 
 
 LOOP = READER = WRITER = SERVER = PROTOCOL = TRANSPORT = ERROR = c_void_p

@@ -2,11 +2,11 @@
 
     python3 tests/oracle/oracle.py path/to/libeddy.so [--seed 1] [--random 3000] [--only part-of-a-name] [--verbose]
 
-A scenario is data: steps that feed, read, write, lose the connection, and so on. After each step, whatever runs is let
-run until it rests, and what has happened is noted in the same words for both. Where eddy differs from asyncio on
-purpose, the difference has a name in DEVIATIONS, and asyncio with just those differences (the classes called Deviating)
-is what eddy must agree with: a scenario must show exactly the deviations that it names. `# Shows R42` names the lines of
-the specification that the scenario below it shows.
+A scenario is data (scenarios.py): steps that feed, read, write, lose the connection, and so on. After each step,
+whatever runs is let run until it rests, and what has happened is noted in the same words for both. Where eddy differs
+from asyncio on purpose, the difference has a name in DEVIATIONS, and asyncio with just those differences (the classes
+called Deviating) is what eddy must agree with: a scenario must show exactly the deviations that it names.
+`# Shows R42` names the lines of the specification that the scenario below it shows.
 """
 import argparse
 import asyncio
@@ -919,7 +919,8 @@ class Scenario:
 
 
 def compare(scenario, verbose=False):
-    """Plays one scenario three times: as asyncio is, with the deviations, with eddy. Tells which deviations it shows."""
+    """Plays one scenario three times, with asyncio as it is, with its deviations, and with eddy: which deviations it
+    shows, and where eddy is not alike."""
     if scenario.sockets:
         players = AsyncioSockets, DeviatingSockets, EddySockets
     else:
@@ -1231,7 +1232,7 @@ def main():
         print(f"NOT ALIKE: {difference}")
     faults += len(differences)
 
-    against = f"libeddy {EddyPlayer.library.version().decode()}" if EddyPlayer.library else "nothing: no library was named"
+    against = f"libeddy {EddyPlayer.library.version().decode()}" if EddyPlayer.library else "nothing"
     print(f"asyncio of Python {sys.version.split()[0]} against {against}")
     print(f"{listed} scenarios, {played - listed} at random (seed {options.seed}), {happened} openings")
     for name, meaning in DEVIATIONS.items():

@@ -414,7 +414,7 @@ everywhere("much to write, and the end", ("writelines", b"x" * 1500000, b"", b"y
            ("peer_recv", 4000000),
            ("peer_send", b"thanks"), ("read", 9))
 
-# Shows C1 P13
+# Shows C1
 everywhere("bytes that are there before anybody reads", ("peer_send", b"early"), ("peer_close",),
            ("read", 9), ("read", 9))
 
