@@ -34,7 +34,14 @@ pub struct TransportOps {
     pub release: Function,
 }
 
-/// The next thing to call.
+/// What the exception handler is told.
+#[derive(Debug)]
+pub struct Report {
+    pub message: String,
+    pub error: Option<Box<Error>>,
+}
+
+/// The next thing to call. Small: it goes through several hands for each line read.
 #[derive(Debug)]
 pub enum Call {
     /// A read that got its bytes: the hot path.
@@ -72,8 +79,7 @@ pub enum Call {
     /// For the exception handler; None: the default one.
     Exception {
         callback: Option<Callback>,
-        message: String,
-        error: Option<Box<Error>>,
+        report: Box<Report>,
     },
     /// A custom transport's `write`.
     TransportWrite {

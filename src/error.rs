@@ -8,9 +8,20 @@ use std::io;
 pub enum Refusal {
     #[error("an argument makes no sense")]
     Invalid,
-    /// The same, with a reason for calls that return no code.
-    #[error("{0}")]
-    Because(&'static str),
+    #[error("limit is 0")]
+    LimitIsZero,
+    #[error("limit is too large")]
+    LimitTooLarge,
+    #[error("the protocol feeds another reader")]
+    OtherReader,
+    #[error("ops is NULL")]
+    NoOps,
+    #[error("ops.size is wrong")]
+    OpsSize,
+    #[error("ops: write, close, abort and release must be there")]
+    OpsMissing,
+    #[error("ops: pause_reading and resume_reading go together")]
+    OpsHalf,
     #[error("the handle is NULL, freed, or of another kind")]
     Stale,
     #[error("the handle's loop belongs to another thread")]

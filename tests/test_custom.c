@@ -720,6 +720,8 @@ TEST(a_connection_lost_with_an_error_tells_everyone_who_waits, "C6 C7 C8 F11 F13
     drive(&wire);
     CHECK_ENDED(read, 2, 9);
     CHECK_ENDED(closed, 2, 9);
+    CHECK_INT(eddy_protocol_data_received(wire.protocol, "ghost", 5), EDDY_ESTATE);
+    CHECK(!eddy_protocol_eof_received(wire.protocol));
     finish(&wire);
     CHECK_INT(drain.count + other_drain.count + also_closed.count, 3);
 }

@@ -48,17 +48,17 @@ const _: () = assert!(
 /// NULL, or a struct of as many bytes as its first field says.
 unsafe fn ops(given: *const eddy_transport_ops) -> Result<TransportOps, Refusal> {
     if given.is_null() {
-        return Err(Refusal::Because("ops is NULL"));
+        return Err(Refusal::NoOps);
     }
     // SAFETY: the caller's promise; a function that is not there is NULL.
-    let given = unsafe { sized(given) }.map_err(|_| Refusal::Because("ops.size is wrong"))?;
+    let given = unsafe { sized(given) }.map_err(|_| Refusal::OpsSize)?;
     let (Some(write), Some(close), Some(abort), Some(release)) =
         (given.write, given.close, given.abort, given.release)
     else {
-        return Err(Refusal::Because("write, close, abort and release must be there"));
+        return Err(Refusal::OpsMissing);
     };
     if given.pause_reading.is_some() != given.resume_reading.is_some() {
-        return Err(Refusal::Because("pause_reading and resume_reading go together"));
+        return Err(Refusal::OpsHalf);
     }
     Ok(TransportOps {
         write: write as usize,

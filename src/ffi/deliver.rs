@@ -81,10 +81,10 @@ pub(super) fn deliver(loop_number: usize, call: Call) {
             let function: LoopFn = transmute(callback.function);
             function(this_loop, error, argument(callback));
         }),
-        Call::Exception { callback: None, message, .. } => print_line(&message),
-        Call::Exception { callback: Some(callback), message, error } => {
-            let message = c_string(message);
-            with_error(loop_number, error, |error| unsafe {
+        Call::Exception { callback: None, report } => print_line(&report.message),
+        Call::Exception { callback: Some(callback), report } => {
+            let message = c_string(report.message);
+            with_error(loop_number, report.error, |error| unsafe {
                 let function: ExceptionFn = transmute(callback.function);
                 function(this_loop, message.as_ptr(), error, argument(callback));
             })

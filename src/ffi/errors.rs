@@ -50,7 +50,7 @@ pub enum eddy_code {
 pub(crate) fn code(refusal: Refusal) -> c_int {
     use eddy_code::*;
     let code = match refusal {
-        Refusal::Invalid | Refusal::Because(_) => EDDY_EINVAL,
+        Refusal::Invalid => EDDY_EINVAL,
         Refusal::Stale => EDDY_ESTALE,
         Refusal::Thread => EDDY_ETHREAD,
         Refusal::Busy => EDDY_EBUSY,
@@ -59,6 +59,8 @@ pub(crate) fn code(refusal: Refusal) -> c_int {
         Refusal::Full => EDDY_EFULL,
         Refusal::Panic => EDDY_EPANIC,
         Refusal::System => EDDY_ESYSTEM,
+        // With a reason, for calls that return no code.
+        _ => EDDY_EINVAL,
     };
     code as c_int
 }

@@ -47,8 +47,8 @@ const _: () = assert!(
 /// A limit is a length that can be doubled.
 pub(crate) fn limit(limit: usize) -> Result<usize, Refusal> {
     match limit {
-        0 => Err(Refusal::Because("limit is 0")),
-        _ if limit > isize::MAX as usize / 4 => Err(Refusal::Because("limit is too large")),
+        0 => Err(Refusal::LimitIsZero),
+        _ if limit > isize::MAX as usize / 4 => Err(Refusal::LimitTooLarge),
         _ => Ok(limit),
     }
 }

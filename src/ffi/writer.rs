@@ -69,7 +69,7 @@ pub unsafe extern "C" fn eddy_writer_writelines(
 ) -> c_int {
     let full = door::call("eddy_writer_writelines", writer, |hub, id| {
         // SAFETY: the caller's promise.
-        hub.write_all(id, each(unsafe { list(lines, count) }?))
+        hub.writelines(id, each(unsafe { list(lines, count) }?))
     });
     full.map_or_else(super::errors::code, c_int::from)
 }

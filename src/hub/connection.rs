@@ -189,6 +189,7 @@ impl Connection {
         self.rare.as_ref()?.exception.as_ref()
     }
 
+    #[inline]
     fn marks(&self) -> Marks {
         self.rare.as_ref().and_then(|rare| rare.marks).unwrap_or_default()
     }
@@ -197,12 +198,46 @@ impl Connection {
         self.is(is::CLOSING | is::LOST | is::BROKEN)
     }
 
+    #[inline]
+    fn may_receive(&self) -> bool {
+        self.flags & (is::READABLE | is::CLOSING | is::LOST | is::USER_PAUSED | is::PEER_EOF) == is::READABLE
+    }
+
+    /// asyncio's back-pressure: reading pauses above twice the limit, and goes on at the limit, or when somebody waits
+    /// for more than that.
+    #[inline]
+    fn should_pause(&self, buffered: usize) -> bool {
+        if self.reader.is_waiting() {
+            false
+        } else if self.reader.skipping {
+            // The rest of an over-long line is received only for the sake of the next one.
+            true
+        } else if self.is(is::READ_PAUSED) {
+            buffered > self.reader.limit
+        } else {
+            buffered > self.reader.limit.saturating_mul(2)
+        }
+    }
+
+    #[inline]
     pub fn has_face(&self, face: u8) -> bool {
         self.faces & face != 0
     }
 
     pub(super) fn is_client_of(&self, server: Id<Server>) -> bool {
         self.server == server.number()
+    }
+
+    /// False: what is written is dropped. It is the network's doing, not the caller's: drain and the next read tell.
+    #[inline]
+    fn takes_output(&self) -> Result<bool, Refusal> {
+        if !self.has_face(face::WRITER) {
+            Err(Refusal::Stale)
+        } else if self.is(is::CLOSING) || self.writer.eof {
+            Err(Refusal::State)
+        } else {
+            Ok(!self.is(is::LOST | is::BROKEN))
+        }
     }
 
     /// Nobody holds it and nothing is owed to anybody.
@@ -218,16 +253,6 @@ impl Connection {
                     && rare.decided.is_empty()
                     && rare.closed.is_empty()
             })
-    }
-}
-
-/// How a read failed, when it did not just wait.
-fn failure(settled: Settled) -> Option<Error> {
-    match settled {
-        Settled::Waiting | Settled::Bytes(_) => None,
-        Settled::Incomplete { partial, expected } => Some(Error::Incomplete { partial, expected }),
-        Settled::Overrun { consumed, found } => Some(Error::Limit { consumed, found }),
-        Settled::NoMemory => Some(no_memory()),
     }
 }
 
@@ -399,20 +424,38 @@ impl Hub {
             self.rejoin(id);
         }
         loop {
-            let connection = self.connections.get_mut(id)?;
-            if connection.is(is::SPECIAL)
+            if self.connections.get(id)?.is(is::SPECIAL)
                 && let Some(call) = self.special(id)
             {
                 return Some(call);
             }
             let connection = self.connections.get_mut(id)?;
-            if connection.reader.is_waiting()
-                && let Some(call) = self.serve_read(id)
-            {
-                return Some(call);
+            if connection.reader.is_waiting() {
+                let (separators, failed) = match &connection.rare {
+                    None => (&NO_SEPARATORS, false),
+                    Some(rare) => (&rare.separators, rare.exception.is_some()),
+                };
+                if self.turn_calls >= TURN_CALLS {
+                    self.again(id);
+                } else {
+                    match self.turn.settle(&mut connection.reader, separators, failed) {
+                        Settled::Bytes(bytes) => {
+                            let callback = connection.reader.disarm();
+                            self.waiting -= 1;
+                            self.turn_calls += 1;
+                            return Some(Call::Read { callback, stream: id, bytes });
+                        }
+                        Settled::Waiting if !failed => {}
+                        settled => {
+                            if let Some(call) = self.read_failed(id, settled) {
+                                return Some(call);
+                            }
+                        }
+                    }
+                }
             }
             if !self.receive(id) {
-                return self.farewell(id);
+                return if self.connections.get(id)?.is(is::LOST) { self.farewell(id) } else { None };
             }
         }
     }
@@ -449,34 +492,16 @@ impl Hub {
         if connection.is(is::ANSWERS) { self.answer_drain(id) } else { None }
     }
 
-    /// Serves the read that waits, if it can be.
-    #[inline]
-    fn serve_read(&mut self, id: Id<Connection>) -> Option<Call> {
-        if self.turn_calls >= TURN_CALLS {
-            self.again(id);
-            return None;
-        }
-        let connection = self.connections.get_mut(id)?;
-        let (separators, failed) = match &connection.rare {
-            None => (&NO_SEPARATORS, false),
-            Some(rare) => (&rare.separators, rare.exception.is_some()),
-        };
-        let error = if connection.reader.canceled {
-            Error::Canceled
-        } else {
-            match self.turn.settle(&mut connection.reader, separators, failed) {
-                Settled::Bytes(bytes) => {
-                    let callback = connection.reader.disarm();
-                    self.waiting -= 1;
-                    self.turn_calls += 1;
-                    return Some(Call::Read { callback, stream: id, bytes });
-                }
-                // What the peer had sent before it failed is received first.
-                Settled::Waiting if failed && !self.may_receive(id) => {
-                    self.connections.get(id)?.exception()?.clone()
-                }
-                settled => failure(settled)?,
-            }
+    /// A read that got no bytes; None: it waits for what the peer had sent before it failed.
+    #[cold]
+    fn read_failed(&mut self, id: Id<Connection>, settled: Settled) -> Option<Call> {
+        let error = match settled {
+            Settled::Canceled => Error::Canceled,
+            Settled::Incomplete { partial, expected } => Error::Incomplete { partial, expected },
+            Settled::Overrun { consumed, found } => Error::Limit { consumed, found },
+            Settled::NoMemory => no_memory(),
+            Settled::Waiting if self.may_receive(id) => return None,
+            Settled::Waiting | Settled::Bytes(_) => self.connections.get(id)?.exception()?.clone(),
         };
         let callback = self.connections.get_mut(id)?.reader.disarm();
         self.waiting -= 1;
@@ -487,22 +512,19 @@ impl Hub {
     // ---- receiving --------------------------------------------------------------------------------------------
 
     fn may_receive(&self, id: Id<Connection>) -> bool {
-        self.connections.get(id).is_some_and(|connection| {
-            connection.flags & (is::READABLE | is::CLOSING | is::LOST | is::USER_PAUSED | is::PEER_EOF)
-                == is::READABLE
-        })
+        self.connections.get(id).is_some_and(Connection::may_receive)
     }
 
     /// Receives once, if the socket has something and the reader has room. True: there is news.
     #[inline]
     fn receive(&mut self, id: Id<Connection>) -> bool {
-        let changed = self.regulate(id);
-        if !self.may_receive(id) {
-            // A custom transport is to be told.
-            return changed;
+        let Some(connection) = self.connections.get(id) else { return false };
+        let pause = connection.should_pause(self.turn.len() + connection.reader.buffered());
+        if pause != connection.is(is::READ_PAUSED) && self.regulate(id) {
+            return true;
         }
         let Some(connection) = self.connections.get_mut(id) else { return false };
-        if connection.is(is::READ_PAUSED) {
+        if !connection.may_receive() || connection.is(is::READ_PAUSED) {
             return false;
         }
         if self.turn_reads >= TURN_READS || self.turn_calls >= TURN_CALLS {
@@ -564,29 +586,22 @@ impl Hub {
         }
     }
 
-    /// asyncio's back-pressure: reading pauses above twice the limit, and goes on at the limit, or when somebody waits
-    /// for more than that. True: one or the other.
-    #[inline]
+    /// Pauses or resumes reading, as [`should_pause`](Connection::should_pause) says. True: there is a transport to be
+    /// told.
     pub(super) fn regulate(&mut self, id: Id<Connection>) -> bool {
         let turn = if self.turn_of == Some(id) { self.turn.len() } else { 0 };
         let Some(connection) = self.connections.get_mut(id) else { return false };
-        let buffered = turn + connection.reader.buffered();
-        let paused = connection.is(is::READ_PAUSED);
-        let pause = match paused {
-            _ if connection.reader.is_waiting() => false,
-            // The rest of an over-long line is received only for the sake of the next one.
-            _ if connection.reader.skipping => true,
-            false => buffered > connection.reader.limit.saturating_mul(2),
-            true => buffered > connection.reader.limit,
-        };
-        if pause != paused {
-            connection.put(is::READ_PAUSED, pause);
-            if let Some(other) = connection.rare.as_ref().and_then(|rare| rare.regulates) {
-                let _ = self.pause_reading(other, pause);
-            }
-            self.enqueue(id);
+        let pause = connection.should_pause(turn + connection.reader.buffered());
+        if pause == connection.is(is::READ_PAUSED) {
+            return false;
         }
-        pause != paused
+        connection.put(is::READ_PAUSED, pause);
+        let custom = connection.is(is::CUSTOM);
+        if let Some(other) = connection.rare.as_ref().and_then(|rare| rare.regulates) {
+            let _ = self.pause_reading(other, pause);
+        }
+        self.enqueue(id);
+        custom
     }
 
     // ---- asking to read ---------------------------------------------------------------------------------------
@@ -688,47 +703,41 @@ impl Hub {
     /// True: it is time to drain.
     #[inline]
     pub fn write(&mut self, id: Id<Connection>, bytes: &[u8]) -> Result<bool, Refusal> {
-        self.write_all(id, [bytes].into_iter())
+        let Some(connection) = self.connections.get_mut(id) else { return Err(Refusal::Stale) };
+        if !connection.takes_output()? {
+            return Ok(false);
+        }
+        if bytes.len() >= DIRECT_WRITE && connection.writer.output.is_none() {
+            return self.write_through(id, bytes);
+        }
+        self.pool.append(&mut connection.writer.output, bytes).map_err(|_| Refusal::Full)?;
+        Ok(self.gathered(id))
     }
 
-    #[inline]
-    pub fn write_all<'a>(
+    /// All of them, or none.
+    pub fn writelines<'a>(
         &mut self,
         id: Id<Connection>,
         lines: impl Iterator<Item = &'a [u8]> + Clone,
     ) -> Result<bool, Refusal> {
-        let alive = self.connections.get_mut(id).filter(|connection| connection.has_face(face::WRITER));
-        let Some(connection) = alive else { return Err(Refusal::Stale) };
-        if connection.is(is::CLOSING) || connection.writer.eof {
-            return Err(Refusal::State);
-        }
-        if connection.is(is::LOST | is::BROKEN) {
-            // The network's doing, not the caller's: drain and the next read tell.
+        let Some(connection) = self.connections.get_mut(id) else { return Err(Refusal::Stale) };
+        if !connection.takes_output()? {
             return Ok(false);
         }
-        let mut rest = lines.clone();
-        if let (Some(only), None) = (rest.next(), rest.next()) {
-            self.gather(id, only)?;
-        } else {
-            let all = lines.clone().map(<[u8]>::len).fold(0, usize::saturating_add);
-            self.pool.reserve(&mut connection.writer.output, all).map_err(|_| Refusal::Full)?;
-            for bytes in lines {
-                // There is room for it.
-                let _ = self.pool.append(&mut connection.writer.output, bytes);
-            }
-            self.gathered(id, all);
+        let all = lines.clone().map(<[u8]>::len).fold(0, usize::saturating_add);
+        self.pool.reserve(&mut connection.writer.output, all).map_err(|_| Refusal::Full)?;
+        for bytes in lines {
+            // There is room for it.
+            let _ = self.pool.append(&mut connection.writer.output, bytes);
         }
-        let connection = self.alive(id, face::WRITER)?;
-        Ok(connection.writer.output.is_some() && connection.writer.buffered() > connection.marks().high)
+        Ok(self.gathered(id))
     }
 
-    #[inline]
-    fn gather(&mut self, id: Id<Connection>, bytes: &[u8]) -> Result<(), Refusal> {
-        let Some(connection) = self.connections.get_mut(id) else { return Ok(()) };
+    /// Sends from where the caller has it, and keeps what the socket does not take.
+    fn write_through(&mut self, id: Id<Connection>, bytes: &[u8]) -> Result<bool, Refusal> {
+        let Some(connection) = self.connections.get_mut(id) else { return Err(Refusal::Stale) };
         let mut sent = 0;
-        if bytes.len() >= DIRECT_WRITE
-            && connection.writer.output.is_none()
-            && connection.is(is::WRITABLE)
+        if connection.is(is::WRITABLE)
             && let Some(socket) = &connection.socket
         {
             match net::send(socket, bytes) {
@@ -736,30 +745,36 @@ impl Hub {
                 Err(error) if is_full(&error) => {}
                 Err(error) => {
                     self.break_off(id, &error);
-                    return Ok(());
+                    return Ok(false);
                 }
             }
         }
         match self.pool.append(&mut connection.writer.output, &bytes[sent..]) {
-            Ok(()) => self.gathered(id, bytes.len() - sent),
-            Err(_) if sent == 0 => return Err(Refusal::Full),
-            // What has gone out cannot be taken back.
-            Err(_) => self.break_off(id, &io::Error::from_raw_os_error(libc::ENOMEM)),
+            Ok(()) => Ok(self.gathered(id)),
+            Err(_) if sent == 0 => Err(Refusal::Full),
+            Err(_) => {
+                // What has gone out cannot be taken back.
+                self.break_off(id, &io::Error::from_raw_os_error(libc::ENOMEM));
+                Ok(false)
+            }
         }
-        Ok(())
     }
 
-    /// So many bytes are new in the output.
+    /// Something may be new in the output. True: it stands above the high mark.
     #[inline]
-    fn gathered(&mut self, id: Id<Connection>, new: usize) {
-        if new == 0 {
-            return;
-        }
+    fn gathered(&mut self, id: Id<Connection>) -> bool {
         self.touch(id);
-        let Some(connection) = self.connections.get(id) else { return };
-        if connection.writer.buffered() >= GATHER && connection.is(is::WRITABLE) {
+        let Some(connection) = self.connections.get(id) else { return false };
+        let buffered = connection.writer.buffered();
+        if buffered < GATHER {
+            return buffered > connection.marks().high;
+        }
+        if connection.is(is::WRITABLE) {
             self.flush_one(id);
         }
+        self.connections
+            .get(id)
+            .is_some_and(|connection| connection.writer.buffered() > connection.marks().high)
     }
 
     /// It has something to send, or to finish, at the end of the batch.
@@ -1112,9 +1127,6 @@ impl Hub {
     /// The last that is told: the end of the connection, and the release of a custom transport.
     fn farewell(&mut self, id: Id<Connection>) -> Option<Call> {
         let connection = self.connections.get_mut(id)?;
-        if !connection.is(is::LOST) {
-            return None;
-        }
         if self.turn_calls >= TURN_CALLS && connection.reader.is_waiting() {
             self.again(id);
             return None;

@@ -108,7 +108,7 @@ impl Hub {
             self.alive(reader, face::READER)?;
         }
         if protocol.is_some() && reader.is_some() && protocol != reader {
-            return Err(Refusal::Because("the protocol feeds another reader"));
+            return Err(Refusal::OtherReader);
         }
         let stream = protocol.or(reader).unwrap_or(joined);
         if self.alive(joined, face::TRANSPORT)?.has_face(face::WRITER)

@@ -26,7 +26,7 @@ pub use connection::{Connection, face};
 pub use opening::{Adoption, Opening, Options, Target};
 pub use serving::{Listening, Server};
 
-use crate::call::{Call, Callback};
+use crate::call::{Call, Callback, Report};
 use crate::error::{Error, LentError, Refusal};
 use crate::event::{Event, Poll, Remote, Timers};
 use crate::net::{Answer, Resolver};
@@ -66,9 +66,8 @@ struct Post {
 }
 
 #[derive(Debug)]
-struct Report {
-    message: String,
-    error: Option<Error>,
+struct Counted {
+    report: Report,
     count: u32,
 }
 
@@ -115,7 +114,7 @@ pub struct Hub {
     /// How much of the queue belongs to this round.
     round_queue: usize,
 
-    reports: VecDeque<Report>,
+    reports: VecDeque<Counted>,
     reporting: bool,
     handler: Option<Callback>,
     /// What eddy_reader_exception lent last.
@@ -319,9 +318,14 @@ impl Hub {
 
     #[inline]
     fn take_turn(&mut self) -> Option<Call> {
-        let number = self.current;
+        match self.turn_of {
+            Some(id) => self.connection_turn(id),
+            None => self.other_turn(self.current),
+        }
+    }
+
+    fn other_turn(&mut self, number: usize) -> Option<Call> {
         match Kind::of(number)? {
-            Kind::Connection => self.connection_turn(Id::from_number(number)),
             Kind::Listener => self.listener_turn(Id::from_number(number)),
             Kind::Opening => self.opening_turn(Id::from_number(number)),
             Kind::Server => self.server_turn(Id::from_number(number)),
@@ -342,9 +346,9 @@ impl Hub {
 
     #[inline]
     fn end_current(&mut self) {
-        let number = std::mem::take(&mut self.current);
-        if Kind::of(number) == Some(Kind::Connection) {
-            self.end_turn(Id::from_number(number));
+        self.current = 0;
+        if let Some(id) = self.turn_of.take() {
+            self.end_turn(id);
         }
     }
 
@@ -567,29 +571,29 @@ impl Hub {
 
     /// For the exception handler, from the next run. Equal ones are counted.
     pub fn report(&mut self, message: String, error: Option<Error>) {
-        if let Some(report) = self.reports.iter_mut().find(|report| report.message == message) {
-            report.count += 1;
+        if let Some(counted) = self.reports.iter_mut().find(|counted| counted.report.message == message) {
+            counted.count += 1;
             return;
         }
         if self.reports.len() >= REPORTS {
             return;
         }
-        self.reports.push_back(Report { message, error, count: 1 });
+        let error = error.map(Box::new);
+        self.reports.push_back(Counted { report: Report { message, error }, count: 1 });
         if !std::mem::replace(&mut self.reporting, true) {
             self.queue(self.number);
         }
     }
 
     fn report_turn(&mut self) -> Option<Call> {
-        let Some(report) = self.reports.pop_front() else {
+        let Some(Counted { mut report, count }) = self.reports.pop_front() else {
             self.reporting = false;
             return None;
         };
-        let message = match report.count {
-            1 => report.message,
-            count => format!("{} ({count} times)", report.message),
-        };
-        Some(Call::Exception { callback: self.handler, message, error: report.error.map(Box::new) })
+        if count > 1 {
+            report.message = format!("{} ({count} times)", report.message);
+        }
+        Some(Call::Exception { callback: self.handler, report: Box::new(report) })
     }
 
     /// None: the default one, which prints a line.

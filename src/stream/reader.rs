@@ -188,6 +188,7 @@ impl Reader {
         }
         match self.want {
             Want::Nothing => Verdict::Wait,
+            Want::Line if *searched == len && len <= self.limit && !eof => Verdict::Wait,
             Want::Line => match memchr(b'\n', &bytes[*searched..]) {
                 Some(at) if *searched + at <= self.limit => Verdict::Take(*searched + at + 1),
                 Some(at) => Verdict::Overrun { consumed: *searched + at, found: true },

@@ -49,7 +49,7 @@ impl Stream {
     fn settle(&mut self) -> Option<Outcome> {
         let outcome = match self.turn.settle(&mut self.reader, &self.separators, false) {
             Settled::Waiting => return None,
-            Settled::NoMemory => unreachable!("there is memory in tests"),
+            Settled::NoMemory | Settled::Canceled => unreachable!("there is memory, and nobody cancels"),
             Settled::Bytes(lent) => Outcome::Bytes(self.turn.peek(lent)),
             Settled::Incomplete { partial, expected } => Outcome::Incomplete(partial, expected),
             Settled::Overrun { consumed, found } => Outcome::Overrun(consumed, found),

@@ -31,6 +31,7 @@ pub enum Settled {
     Bytes(Lent),
     Incomplete { partial: Vec<u8>, expected: Option<usize> },
     Overrun { consumed: usize, found: bool },
+    Canceled,
     NoMemory,
 }
 
@@ -110,6 +111,9 @@ impl Turn {
     #[inline]
     pub fn settle(&mut self, reader: &mut Reader, separators: &Separators, failed: bool) -> Settled {
         self.uncover();
+        if reader.canceled {
+            return Settled::Canceled;
+        }
         let (start, end) = (self.start, self.end);
         let mut searched = self.searched;
         let verdict = reader.verdict(separators, &self.storage()[start..end], &mut searched, failed);
