@@ -7,9 +7,9 @@
  *     CHECK_INT(line.count, 1);                      exactly once
  *     CHECK_BYTES(line.bytes, line.len, "one\n");
  *
- * There is one callback for each type: got_read, got_writer, got_stream, got_loop, got_server, and got_report for
- * the exception handler. They also check what must hold for every callback: bytes and texts end in a NUL, there
- * is a result or an error and never both. */
+ * There is one callback for each type: got_read, got_writer, got_stream, got_loop, got_server, and got_report
+ * for the exception handler. They also check what must hold for every callback: bytes and texts end in a NUL,
+ * there is a result or an error and never both. */
 #ifndef EDDY_TEST_COLLECT_H
 #define EDDY_TEST_COLLECT_H
 
@@ -37,7 +37,7 @@ struct got {
 
 #define GOT(name) struct got name __attribute__((cleanup(got_release))) = { .count = 0 }
 
-/* Starts an operation that has to be accepted, and may not call back before the loop runs. Gives its receipt. */
+/* Starts an operation, which has to be accepted and may not call back before the loop runs. Its receipt. */
 #define START(got, call)                                                                           \
     __extension__({                                                                                \
         const int start_before = (got)->count;                                                     \

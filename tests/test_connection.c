@@ -268,7 +268,7 @@ TEST(a_name_that_nobody_knows_is_told_to_the_callback, "O3")
     eddy_loop_free(loop);
 }
 
-TEST(the_addresses_of_a_name_are_tried_in_their_order, "O4 N04")
+TEST(the_addresses_of_a_name_are_tried_in_their_order, "O4")
 {
     eddy_loop *loop = eddy_loop_new();
     int second = plain_listen();
@@ -320,7 +320,7 @@ TEST(when_all_addresses_fail_the_error_tells_why, "O5")
     eddy_loop_free(loop);
 }
 
-TEST(a_closed_port_is_told_to_the_callback, "O5 O13 N01")
+TEST(a_closed_port_is_told_to_the_callback, "O5 O13")
 {
     char expected[128];
     eddy_loop *loop = eddy_loop_new();
@@ -338,7 +338,7 @@ TEST(a_closed_port_is_told_to_the_callback, "O5 O13 N01")
     CHECK_INT(opened.count, 1);
 }
 
-TEST(a_resolver_that_takes_its_time_does_not_hold_up_the_loop, "O2 O3 R11")
+TEST(a_resolver_that_takes_its_time_does_not_hold_up_the_loop, "O2 O3")
 {
     eddy_loop *loop = eddy_loop_new();
     int listener = plain_listen();
@@ -368,7 +368,7 @@ TEST(a_resolver_that_takes_its_time_does_not_hold_up_the_loop, "O2 O3 R11")
     CHECK_INT(slow.count, 1);
 }
 
-TEST(a_name_that_is_being_resolved_can_be_cancelled, "O6 R11")
+TEST(a_name_that_is_being_resolved_can_be_cancelled, "O6")
 {
     eddy_loop *loop = eddy_loop_new();
     int listener = plain_listen();
@@ -506,6 +506,10 @@ TEST(the_family_asked_for_is_the_only_one, "O4")
     CHECK_INT(opened.code, 0);
     check_text(eddy_writer_get_extra_info(opened.writer, "peername", NULL), "[::1]", plain_port(other));
     close(plain_accept(other));
+    GOT(literal);
+    open_to(loop, &literal, "127.0.0.1", plain_port(listener), EDDY_OPTIONS(.family = AF_INET6));
+    CHECK_INT(literal.count, 1);
+    CHECK(literal.code == EDDY_ESYSTEM || literal.code == EDDY_ERESOLVE);
     close(listener);
     close(other);
     eddy_loop_free(loop);
@@ -547,7 +551,7 @@ TEST(the_limit_is_the_new_readers_and_the_pair_has_one_connection, "O12")
     CHECK_INT(stale.count, 0);
 }
 
-TEST(what_makes_no_sense_is_refused_at_once, "O1 P15 P16")
+TEST(what_makes_no_sense_is_refused_at_once, "O1")
 {
     char host[300];
     eddy_loop *loop = eddy_loop_new();
@@ -578,7 +582,7 @@ TEST(what_makes_no_sense_is_refused_at_once, "O1 P15 P16")
     CHECK_INT(opened.count, 0);
 }
 
-TEST(an_address_spelt_wrongly_is_never_connected_to, "P16")
+TEST(an_address_spelt_wrongly_is_never_connected_to, "")
 {
     static const char *const hosts[] = { "[::1", "::1]", "1.2.3.4.5", "[127.0.0.1]", "127.0.0.1:80" };
     eddy_loop *loop = eddy_loop_new();
@@ -648,7 +652,7 @@ static void check_unusable(eddy_loop *loop, int fd, const char *what)
     if (plain_is_open(fd)) FAIL("%s: accepted, and not closed", what);
 }
 
-TEST(what_is_no_connected_stream_socket_is_refused, "O1 A13")
+TEST(what_is_no_connected_stream_socket_is_refused, "O1")
 {
     int ends[2];
     eddy_loop *loop = eddy_loop_new();
@@ -724,7 +728,7 @@ TEST(the_connection_is_told_before_its_data, "C1")
     CHECK_INT(opened.count, 1);
 }
 
-TEST(a_wakeup_without_data_is_nothing, "C2 N14")
+TEST(a_wakeup_without_data_is_nothing, "C2")
 {
     struct end end = end_tcp(NULL);
     char bytes[8];
@@ -746,7 +750,7 @@ TEST(a_wakeup_without_data_is_nothing, "C2 N14")
     end_free(&end);
 }
 
-TEST(the_peers_end_of_stream_leaves_our_side_open, "C3 N09 P13")
+TEST(the_peers_end_of_stream_leaves_our_side_open, "C3")
 {
     struct end end = end_tcp(NULL);
     size_t size = 1000000;
@@ -906,7 +910,7 @@ TEST(the_socket_is_closed_only_after_the_loss_was_told, "C15")
     end_free(&end);
 }
 
-TEST(data_before_a_reset_is_delivered_first, "C10 N05 N06")
+TEST(data_before_a_reset_is_delivered_first, "C10")
 {
     struct end end = end_tcp(NULL);
     GOT(line);
@@ -936,7 +940,7 @@ TEST(data_before_a_reset_is_delivered_first, "C10 N05 N06")
     end_free(&end);
 }
 
-TEST(a_connection_lost_before_it_was_told_is_told_by_the_read, "O15 N05")
+TEST(a_connection_lost_before_it_was_told_is_told_by_the_read, "O15")
 {
     eddy_loop *loop = eddy_loop_new();
     int listener = plain_listen();
@@ -963,7 +967,7 @@ TEST(a_connection_lost_before_it_was_told_is_told_by_the_read, "O15 N05")
     CHECK_INT(opened.count, 1);
 }
 
-TEST(a_connection_to_itself_is_refused, "N21")
+TEST(a_connection_to_itself_is_refused, "")
 {
     eddy_loop *loop = eddy_loop_new();
     uint16_t port = plain_closed_port();
@@ -977,7 +981,7 @@ TEST(a_connection_to_itself_is_refused, "N21")
     eddy_loop_free(loop);
 }
 
-TEST(an_urgent_byte_does_not_hold_up_what_follows, "N22 N24")
+TEST(an_urgent_byte_does_not_hold_up_what_follows, "")
 {
     struct end end = end_tcp(NULL);
     GOT(six);
@@ -1003,7 +1007,7 @@ TEST(an_urgent_byte_does_not_hold_up_what_follows, "N22 N24")
     end_free(&end);
 }
 
-TEST(both_sides_may_close_at_once, "N23 C8")
+TEST(both_sides_may_close_at_once, "C8")
 {
     eddy_loop *loop = eddy_loop_new();
     int rounds = 600 / eddy_test_slow() + 10;
@@ -1067,7 +1071,7 @@ static void write_to_the_dead(struct end end, bool reset)
     CHECK(sigpipe_is_default());
 }
 
-TEST(a_peer_that_is_gone_raises_no_signal, "N10 W9")
+TEST(a_peer_that_is_gone_raises_no_signal, "W9")
 {
     signal(SIGPIPE, SIG_DFL);
     write_to_the_dead(end_tcp(NULL), false);
@@ -1108,7 +1112,7 @@ static void *send_pattern(void *arg)
     return NULL;
 }
 
-TEST(interrupted_system_calls_are_not_seen, "N13 T15 C2")
+TEST(interrupted_system_calls_are_not_seen, "C2")
 {
     struct sigaction action = { .sa_handler = nothing }, old; /* no SA_RESTART */
     struct end end = end_tcp(NULL);
@@ -1139,7 +1143,7 @@ TEST(interrupted_system_calls_are_not_seen, "N13 T15 C2")
     end_free(&end);
 }
 
-TEST(no_signals_disposition_or_mask_is_changed, "T04 N10")
+TEST(no_signals_disposition_or_mask_is_changed, "")
 {
     struct sigaction before[65], after;
     sigset_t mask_before, mask_after;

@@ -158,7 +158,7 @@ TEST(a_client_is_told_with_its_reader_and_writer, "V1")
     CHECK_INT(clients.count, 2);
 }
 
-TEST(what_makes_no_sense_for_a_server_is_refused_at_once, "A02 P15 P17")
+TEST(what_makes_no_sense_for_a_server_is_refused_at_once, "")
 {
     eddy_loop *loop = eddy_loop_new();
     CLIENTS(none, .way = KEEP);
@@ -198,7 +198,7 @@ TEST(a_client_that_is_only_kept_stays_open, "V5")
     eddy_loop_free(loop);
 }
 
-TEST(a_client_whose_writer_is_freed_is_closed_and_others_are_served, "V4 V5 V23")
+TEST(a_client_whose_writer_is_freed_is_closed_and_others_are_served, "V5 V23")
 {
     eddy_loop *loop = eddy_loop_new();
     CLIENTS(clients, .way = FREE);
@@ -272,6 +272,9 @@ TEST(every_interface_has_the_port_that_was_asked_for, "V6")
         CHECK_INT(plain_port((int)eddy_server_socket(server, count++)), port);
     CHECK(count >= (plain_has_v6() ? 2 : 1));
     CHECK_INT(plain_knock(port), 0);
+    server = serve_at(loop, &clients, NULL, 0, EDDY_OPTIONS(.family = AF_INET)); /* every one of that family */
+    CHECK(strncmp(eddy_server_sockname(server, 0), "0.0.0.0:", 8) == 0);
+    CHECK(eddy_server_sockname(server, 1) == NULL);
     eddy_loop_free(loop);
 }
 
@@ -365,7 +368,7 @@ static uint16_t serve_and_end(eddy_loop *loop, struct clients *clients)
     return port;
 }
 
-TEST(a_server_can_be_started_again_on_its_port, "V9 D10")
+TEST(a_server_can_be_started_again_on_its_port, "V9")
 {
     eddy_loop *loop = eddy_loop_new();
     CLIENTS(clients, .way = FREE);
@@ -412,7 +415,7 @@ TEST(the_backlog_is_a_hundred_or_what_was_asked_for, "V11")
     eddy_loop_free(loop);
 }
 
-TEST(clients_that_wait_are_accepted_together, "V11 R15")
+TEST(clients_that_wait_are_accepted_together, "V11")
 {
     enum { COUNT = 60 };
     eddy_loop *loop = eddy_loop_new();
@@ -513,7 +516,7 @@ TEST(accepted_sockets_are_set_up, "V13")
     eddy_loop_free(loop);
 }
 
-TEST(a_started_server_is_serving, "V14")
+TEST(a_started_server_is_serving, "")
 {
     eddy_loop *loop = eddy_loop_new();
     CLIENTS(clients, .way = KEEP);
@@ -536,7 +539,7 @@ TEST(a_started_server_is_serving, "V14")
 
 /* ---- hostile clients ---------------------------------------------------------------------------------------- */
 
-TEST(without_descriptors_clients_wait_and_nothing_spins, "V12 R01")
+TEST(without_descriptors_clients_wait_and_nothing_spins, "V12")
 {
     enum { MOST = 256 };
     if (plain_on_valgrind()) return; /* it accepts a connection, drops it, and says that there was no descriptor */
@@ -594,7 +597,7 @@ static void *knock_and_reset(void *arg)
     return NULL;
 }
 
-TEST(thousands_that_connect_and_reset_do_no_harm, "V12 V23 P11")
+TEST(thousands_that_connect_and_reset_do_no_harm, "V12 V23")
 {
     eddy_loop *loop = eddy_loop_new();
     CLIENTS(clients, .way = BYE);
@@ -621,7 +624,7 @@ TEST(thousands_that_connect_and_reset_do_no_harm, "V12 V23 P11")
 
 /* ---- closing ------------------------------------------------------------------------------------------------ */
 
-TEST(close_stops_listening_and_leaves_the_clients, "V16 V17 D02")
+TEST(close_stops_listening_and_leaves_the_clients, "V16 V17")
 {
     eddy_loop *loop = eddy_loop_new();
     CLIENTS(clients, .way = ECHO);
@@ -644,7 +647,7 @@ TEST(close_stops_listening_and_leaves_the_clients, "V16 V17 D02")
     CHECK_INT(clients.count, 1);
 }
 
-TEST(wait_closed_waits_for_the_server_and_its_clients, "V18 D02")
+TEST(wait_closed_waits_for_the_server_and_its_clients, "V18")
 {
     eddy_loop *loop = eddy_loop_new();
     CLIENTS(clients, .way = KEEP);
@@ -798,7 +801,7 @@ TEST(a_freed_server_is_closed_and_its_clients_live_on, "V17 V16")
     CHECK_INT(clients.count, 1);
 }
 
-TEST(clients_that_were_not_accepted_yet_see_the_close, "V17 D08")
+TEST(clients_that_were_not_accepted_yet_see_the_close, "V17")
 {
     eddy_loop *loop = eddy_loop_new();
     CLIENTS(clients, .way = KEEP);
@@ -814,7 +817,7 @@ TEST(clients_that_were_not_accepted_yet_see_the_close, "V17 D08")
     CHECK_INT(clients.count, 0);
 }
 
-TEST(a_client_may_close_the_server_within_its_callback, "V17 E03")
+TEST(a_client_may_close_the_server_within_its_callback, "V17")
 {
     eddy_loop *loop = eddy_loop_new();
     CLIENTS(clients, .way = CLOSE_SERVER);
@@ -832,7 +835,7 @@ TEST(a_client_may_close_the_server_within_its_callback, "V17 E03")
     CHECK_INT(closed.count, 1);
 }
 
-TEST(a_loop_that_is_freed_ends_its_servers, "V17 D01")
+TEST(a_loop_that_is_freed_ends_its_servers, "V17")
 {
     eddy_loop *loop = eddy_loop_new();
     CLIENTS(clients, .way = ECHO);
@@ -900,7 +903,7 @@ static void check_unusable(eddy_loop *loop, int fd, const char *what)
     if (plain_is_open(fd)) FAIL("%s: accepted, and not closed", what);
 }
 
-TEST(what_is_no_listening_stream_socket_is_refused, "V21 U1 A13")
+TEST(what_is_no_listening_stream_socket_is_refused, "V21 U1")
 {
     int ends[2];
     eddy_loop *loop = eddy_loop_new();

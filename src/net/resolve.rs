@@ -5,8 +5,7 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
-use std::time::Duration;
+use std::thread::{self, JoinHandle};
 
 use dns_lookup::AddrInfoHints;
 
@@ -15,8 +14,6 @@ use crate::error::Error;
 
 /// More names than this at once wait for each other.
 const THREADS: usize = 4;
-/// A thread that has had nothing to do for so long ends.
-const IDLE: Duration = Duration::from_secs(5);
 
 /// What a question, known to its asker by a ticket, was answered.
 pub struct Answer {
@@ -34,9 +31,14 @@ struct Question {
 #[derive(Default)]
 struct Desk {
     questions: VecDeque<Question>,
-    threads: usize,
-    idle: usize,
+    workers: Vec<Worker>,
     closed: bool,
+}
+
+struct Worker {
+    thread: Option<JoinHandle<()>>,
+    /// Asking the system, which may take any time. Otherwise it waits at the desk.
+    busy: bool,
 }
 
 struct Shared {
@@ -55,6 +57,7 @@ impl Shared {
 /// One for each loop, so that a fork or an end of one loop leaves the others alone.
 pub struct Resolver {
     shared: Arc<Shared>,
+    process: u32,
 }
 
 impl fmt::Debug for Resolver {
@@ -67,19 +70,20 @@ impl Resolver {
     /// `answer` is called on another thread.
     pub fn new(answer: impl Fn(Answer) + Send + Sync + 'static) -> Resolver {
         let shared = Shared { desk: Mutex::default(), news: Condvar::new(), answer: Box::new(answer) };
-        Resolver { shared: Arc::new(shared) }
+        Resolver { shared: Arc::new(shared), process: std::process::id() }
     }
 
     /// Fails only where no thread can be made, and there is none yet.
     pub fn ask(&self, ticket: usize, host: &str, port: u16, family: i32) -> io::Result<()> {
         let mut desk = self.shared.desk();
         desk.questions.push_back(Question { ticket, host: host.into(), port, family });
-        if desk.questions.len() > desk.idle && desk.threads < THREADS {
-            let shared = self.shared.clone();
+        let idle = desk.workers.iter().filter(|worker| !worker.busy).count();
+        if desk.questions.len() > idle && desk.workers.len() < THREADS {
+            let (shared, me) = (self.shared.clone(), desk.workers.len());
             let builder = thread::Builder::new().name("eddy-resolver".into());
-            match sys::without_signals(|| builder.spawn(move || work(&shared))) {
-                Ok(_) => desk.threads += 1,
-                Err(error) if desk.threads == 0 => {
+            match sys::without_signals(|| builder.spawn(move || work(&shared, me))) {
+                Ok(thread) => desk.workers.push(Worker { thread: Some(thread), busy: false }),
+                Err(error) if desk.workers.is_empty() => {
                     desk.questions.pop_back();
                     return Err(error);
                 }
@@ -92,39 +96,44 @@ impl Resolver {
 }
 
 impl Drop for Resolver {
+    /// Threads at the desk end now; one that is still asking ends when it has its answer, which nobody hears.
     fn drop(&mut self) {
-        // A forked child has a copy of a lock that another thread may have held.
-        if let Ok(mut desk) = self.shared.desk.try_lock() {
-            desk.closed = true;
-            desk.questions.clear();
+        if self.process != std::process::id() {
+            // A forked child has neither the threads nor, perhaps, the use of the lock.
+            return;
         }
+        let mut desk = self.shared.desk();
+        desk.closed = true;
+        let at_the_desk: Vec<_> = desk
+            .workers
+            .iter_mut()
+            .filter(|worker| !worker.busy)
+            .filter_map(|worker| worker.thread.take())
+            .collect();
+        drop(desk);
         self.shared.news.notify_all();
+        for thread in at_the_desk {
+            // A thread that panicked has ended too.
+            let _ = thread.join();
+        }
     }
 }
 
-fn work(shared: &Shared) {
+fn work(shared: &Shared, me: usize) {
     let mut desk = shared.desk();
     while !desk.closed {
-        if let Some(question) = desk.questions.pop_front() {
-            drop(desk);
-            let result = resolve(&question.host, question.port, question.family);
-            desk = shared.desk();
-            if !desk.closed {
-                drop(desk);
-                (shared.answer)(Answer { ticket: question.ticket, result });
-                desk = shared.desk();
-            }
+        let Some(question) = desk.questions.pop_front() else {
+            desk = shared.news.wait(desk).unwrap_or_else(PoisonError::into_inner);
             continue;
-        }
-        desk.idle += 1;
-        let (back, waited) = shared.news.wait_timeout(desk, IDLE).unwrap_or_else(PoisonError::into_inner);
-        desk = back;
-        desk.idle -= 1;
-        if waited.timed_out() && desk.questions.is_empty() {
-            break;
-        }
+        };
+        desk.workers[me].busy = true;
+        drop(desk);
+        let result = resolve(&question.host, question.port, question.family);
+        // No longer busy before the answer is out: whoever hears it may end the loop, and then waits for this thread.
+        shared.desk().workers[me].busy = false;
+        (shared.answer)(Answer { ticket: question.ticket, result });
+        desk = shared.desk();
     }
-    desk.threads -= 1;
 }
 
 fn resolve(host: &str, port: u16, family: i32) -> Result<Vec<SocketAddr>, Error> {
@@ -172,6 +181,7 @@ pub fn literal(host: &str, port: u16) -> Option<SocketAddr> {
 mod tests {
     use super::*;
     use std::sync::mpsc;
+    use std::time::Duration;
 
     #[test]
     fn literals_need_no_resolver() {
