@@ -7,7 +7,7 @@ use super::callbacks::*;
 use super::door::{self, bytes, callback, sized, text};
 use super::reader::user_error;
 use super::types::*;
-use crate::call::TransportOps;
+use crate::callback::TransportOps;
 use crate::error::Refusal;
 use crate::hub::face;
 use crate::table::Kind;

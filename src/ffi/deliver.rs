@@ -1,14 +1,14 @@
 //! Where callbacks go out: what the core says is to be called is called here, and nowhere else, with nothing borrowed.
 
 use std::ffi::{c_char, c_void};
-use std::io::Write;
 use std::mem::transmute;
 
 use super::door;
 use super::errors::eddy_error;
 use super::types::*;
-use crate::call::{Call, Callback};
+use crate::callback::Callback;
 use crate::error::{Error, c_string};
+use crate::hub::Call;
 use crate::hub::Connection;
 use crate::table::{Id, Kind};
 
@@ -81,7 +81,7 @@ pub(super) fn deliver(loop_number: usize, call: Call) {
             let function: LoopFn = transmute(callback.function);
             function(this_loop, error, argument(callback));
         }),
-        Call::Exception { callback: None, report } => print_line(&report.message),
+        Call::Exception { callback: None, report } => door::print_line(&report.message),
         Call::Exception { callback: Some(callback), report } => {
             let message = c_string(report.message);
             with_error(loop_number, report.error, |error| unsafe {
@@ -106,10 +106,4 @@ pub(super) fn deliver(loop_number: usize, call: Call) {
 
 fn argument(callback: Callback) -> *mut c_void {
     callback.argument as *mut c_void
-}
-
-/// The only thing that the library ever prints. A standard error that takes nothing is no reason to
-/// fail.
-pub(super) fn print_line(message: &str) {
-    let _ = std::io::stderr().write_all(format!("{message}\n").as_bytes());
 }

@@ -6,13 +6,14 @@
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_char, c_int, c_void};
+use std::io::Write;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Once, PoisonError};
 
 use super::errors::code;
 use super::types::*;
-use crate::call::Callback;
+use crate::callback::Callback;
 use crate::error::{Error, Refusal};
 use crate::event::Remote;
 use crate::hub::{Connection, Hub, Posted, Server};
@@ -438,7 +439,7 @@ fn misused(function: &str, word: &str, number: usize, refusal: Refusal) {
         format!("{function}: {what} {word} {number:#x}")
     };
     if ABORT.load(Ordering::Relaxed) {
-        super::deliver::print_line(&message);
+        print_line(&message);
         std::process::abort();
     }
     report(message);
@@ -461,6 +462,12 @@ pub(super) fn report(message: String) {
     });
 }
 
+/// The only thing that the library ever prints. A standard error that takes nothing is no reason to
+/// fail.
+pub(super) fn print_line(message: &str) {
+    let _ = std::io::stderr().write_all(format!("{message}\n").as_bytes());
+}
+
 // ---- arguments ----------------------------------------------------------------------------------------------------
 
 /// A callback of any type; there must be one.
@@ -468,7 +475,7 @@ macro_rules! callback {
     ($function:expr, $argument:expr) => {
         match $function {
             Some(function) => {
-                Ok(crate::call::Callback { function: function as usize, argument: $argument as usize })
+                Ok(crate::callback::Callback { function: function as usize, argument: $argument as usize })
             }
             None => Err(crate::error::Refusal::Invalid),
         }

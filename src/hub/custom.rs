@@ -7,8 +7,9 @@
 
 use super::connection::{face, is};
 use super::{Connection, Hub};
-use crate::call::{Call, Callback, Lent, TransportOps};
+use crate::callback::{Callback, Lent, TransportOps};
 use crate::error::{Error, Refusal};
+use crate::hub::Call;
 use crate::stream::DEFAULT_LIMIT;
 use crate::table::{Id, Kind};
 

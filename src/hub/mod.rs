@@ -11,6 +11,7 @@
 //! Fairness is in three numbers: a stream's turn has at most 1,024 calls and 16 receives, a listener's as many accepts
 //! as its backlog, and a round 4,096 calls. What is queued while a round runs belongs to the next.
 
+mod call;
 mod connection;
 mod custom;
 mod opening;
@@ -22,11 +23,12 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use call::{Call, Report};
 pub use connection::{Connection, face};
 pub use opening::{Adoption, Opening, Options, Target};
 pub use serving::{Listening, Server};
 
-use crate::call::{Call, Callback, Report};
+use crate::callback::Callback;
 use crate::error::{Error, LentError, Refusal};
 use crate::event::{Event, Poll, Remote, Timers};
 use crate::net::{Answer, Resolver};

@@ -11,8 +11,9 @@ use socket2::{Domain, SockAddr};
 
 use super::connection::Established;
 use super::{Connection, Hub, Posted, Receipt, Server};
-use crate::call::{Call, Callback};
+use crate::callback::Callback;
 use crate::error::{Error, Refusal};
+use crate::hub::Call;
 use crate::net::{self, Answer, ListenOptions, Resolver, SocketOptions, Started};
 use crate::table::Id;
 

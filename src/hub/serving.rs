@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use super::connection::Established;
 use super::{Connection, Hub, Options, Receipt};
-use crate::call::{Call, Callback};
+use crate::callback::Callback;
 use crate::error::{Error, Refusal, errno};
+use crate::hub::Call;
 use crate::net::{self, Listener, SocketFile, SocketOptions};
 use crate::table::Id;
 

@@ -3,7 +3,7 @@
 use memchr::{memchr, memmem};
 
 use super::buffer::{Buffer, NoMemory, Pool};
-use crate::call::Callback;
+use crate::callback::Callback;
 use crate::error::Refusal;
 
 /// asyncio's own: the longest line, and half the most that is buffered.

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::call::Callback;
+use crate::callback::Callback;
 
 /// A stream as the hub drives it: chunks come, reads are settled, what is left is kept.
 struct Stream {

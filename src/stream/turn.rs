@@ -6,7 +6,7 @@
 
 use super::buffer::{Buffer, NoMemory, Pool};
 use super::reader::{Reader, Separators, Verdict, Want};
-use crate::call::Lent;
+use crate::callback::Lent;
 
 /// One receive takes at most so much. 16 KiB costs twice the time in bulk; 256 KiB gains nothing.
 pub const READ_SIZE: usize = 64 * 1024;

@@ -1,38 +1,9 @@
-//! What the core asks the door to call: data, not closures, so that tests can look at it.
+//! What the hub asks the door to call: data, not closures, so that tests can look at it.
 
+use super::{Connection, Server};
+use crate::callback::{Callback, Lent};
 use crate::error::Error;
-use crate::hub::{Connection, Server};
 use crate::table::Id;
-
-/// The address of a C function whose type only the door knows; what it is called with follows from the [`Call`] it
-/// comes in. A number, not a pointer: the core carries it, also between threads, and can do nothing else with it.
-pub type Function = usize;
-
-/// A C function and the argument that its owner gave with it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Callback {
-    pub function: Function,
-    pub argument: usize,
-}
-
-/// Bytes lent to a callback. They lie in a buffer that the hub leaves alone until it is next asked what to call.
-#[derive(Clone, Copy, Debug)]
-pub struct Lent {
-    pub start: *const u8,
-    pub len: usize,
-}
-
-/// A custom transport's functions, as its owner gave them; None where it cannot.
-#[derive(Clone, Copy, Debug)]
-pub struct TransportOps {
-    pub write: Function,
-    pub write_eof: Option<Function>,
-    pub close: Function,
-    pub abort: Function,
-    pub pause_reading: Option<Function>,
-    pub resume_reading: Option<Function>,
-    pub release: Function,
-}
 
 /// What the exception handler is told.
 #[derive(Debug)]

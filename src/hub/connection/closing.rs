@@ -1,0 +1,280 @@
+//! How connections end: closed, aborted or lost, and who is told.
+
+use std::io;
+use std::time::Duration;
+
+use super::{Connection, Hub, TURN_CALLS, TURN_READS, Waiting, decide_drains, face, is};
+use crate::callback::Callback;
+use crate::error::{Error, Refusal};
+use crate::hub::Call;
+use crate::hub::Receipt;
+use crate::net;
+use crate::table::Id;
+
+/// How often, and how many times at the most, a closed socket is looked at while the peer has not closed.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGERS: u8 = 15;
+
+impl Hub {
+    pub fn writer_close(&mut self, id: Id<Connection>) -> Result<(), Refusal> {
+        self.alive(id, face::WRITER)?;
+        self.close(id);
+        Ok(())
+    }
+
+    /// Stops reading; the connection ends when what is gathered has gone out.
+    pub(in crate::hub) fn close(&mut self, id: Id<Connection>) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if connection.is(is::CLOSING | is::LOST) {
+            return;
+        }
+        connection.flags |= is::CLOSING;
+        if connection.is(is::BROKEN) {
+            return self.lose_broken(id);
+        }
+        if connection.socket.is_none() && !connection.is(is::CUSTOM) {
+            return;
+        }
+        self.leaving(id, true);
+        self.touch(id);
+    }
+
+    pub fn writer_abort(&mut self, id: Id<Connection>) -> Result<(), Refusal> {
+        self.alive(id, face::WRITER)?;
+        self.abort(id);
+        Ok(())
+    }
+
+    /// Ends it now: what is gathered is dropped, and the peer is told by a reset.
+    pub(in crate::hub) fn abort(&mut self, id: Id<Connection>) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if connection.is(is::LINGERING) {
+            return self.hang_up(id);
+        }
+        if connection.is(is::LOST | is::ABORTED) {
+            return;
+        }
+        connection.flags |= is::CLOSING | is::ABORTED;
+        connection.writer.discard(&mut self.pool);
+        if connection.is(is::CUSTOM) {
+            self.leaving(id, true);
+            return self.enqueue(id);
+        }
+        if let Some(socket) = &connection.socket {
+            net::reset_on_close(socket);
+        }
+        self.lose(id, None);
+    }
+
+    pub(super) fn leaving(&mut self, id: Id<Connection>, leaving: bool) {
+        if let Some(connection) = self.connections.get_mut(id)
+            && connection.is(is::LEAVING) != leaving
+        {
+            connection.put(is::LEAVING, leaving);
+            if leaving { self.leaving += 1 } else { self.leaving -= 1 }
+        }
+    }
+
+    /// All has gone out. A peer that has not closed yet may still be sending: a socket closed with unread input resets
+    /// the connection and takes our last bytes along. So shut down, and wait for the peer's end in the background.
+    pub(super) fn finish_close(&mut self, id: Id<Connection>) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let lingering = match &connection.socket {
+            Some(socket) if !connection.is(is::PEER_EOF) => net::shutdown_write(socket).is_ok(),
+            _ => false,
+        };
+        if lingering {
+            connection.flags |= is::LINGERING;
+            self.timers.set(LINGER, id.number());
+        }
+        self.lose(id, None);
+    }
+
+    /// Receives what comes after the close, and drops it.
+    pub(super) fn linger(&mut self, id: Id<Connection>) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        for _ in 0..TURN_READS {
+            if !connection.is(is::READABLE) {
+                return;
+            }
+            let Some(socket) = &connection.socket else { return };
+            match self
+                .turn
+                .room(&mut connection.reader, &mut self.pool)
+                .map(|room| net::receive(socket, room))
+            {
+                Ok(Ok(n)) if n > 0 => {}
+                Ok(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    connection.flags &= !is::READABLE;
+                }
+                _ => {
+                    self.turn.begin(&mut connection.reader);
+                    return self.hang_up(id);
+                }
+            }
+            self.turn.begin(&mut connection.reader);
+        }
+        self.again(id);
+    }
+
+    pub(super) fn hang_up(&mut self, id: Id<Connection>) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.flags &= !is::LINGERING;
+            connection.socket = None;
+        }
+        self.leaving(id, false);
+        self.remove_if_over(id);
+    }
+
+    /// A timer: a lingering socket, or one that the kernel had no memory for.
+    pub(in crate::hub) fn connection_timer(&mut self, id: Id<Connection>) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if !connection.is(is::LINGERING) {
+            connection.flags |= is::WRITABLE;
+            return self.touch(id);
+        }
+        connection.lingered += 1;
+        let unacknowledged = connection.socket.as_ref().map_or(0, net::unacknowledged);
+        if unacknowledged == 0 || connection.lingered >= LINGERS {
+            self.hang_up(id);
+        } else {
+            self.timers.set(LINGER, id.number());
+        }
+    }
+
+    /// Sending failed: what is gathered is lost, drains end, and reading goes on to what the peer had sent before.
+    pub(in crate::hub) fn break_off(&mut self, id: Id<Connection>, error: &io::Error) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        connection.writer.discard(&mut self.pool);
+        connection.rare().lost = Some(Error::lost(error));
+        decide_drains(connection, Some(Error::lost(error)));
+        connection.flags |= is::BROKEN | is::READABLE | is::MORE;
+        if connection.is(is::CLOSING | is::PEER_EOF) || !connection.has_face(face::READER) {
+            return self.lose_broken(id);
+        }
+        self.flushed(id);
+        self.enqueue(id);
+    }
+
+    pub(super) fn lose_broken(&mut self, id: Id<Connection>) {
+        let error = self.connections.get(id).and_then(|connection| connection.rare.as_ref()?.lost.clone());
+        self.lose(id, error);
+    }
+
+    /// asyncio's connection_lost: the reader gets the end or the error, drains and those who wait for the end are
+    /// answered in its next turn.
+    pub(in crate::hub) fn lose(&mut self, id: Id<Connection>, error: Option<Error>) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if connection.is(is::LOST) {
+            return;
+        }
+        connection.flags |= is::LOST;
+        connection.flags &= !is::BROKEN;
+        let lingering = connection.is(is::LINGERING);
+        connection.writer.discard(&mut self.pool);
+        if connection.is(is::BLOCKED) {
+            connection.flags &= !is::BLOCKED;
+            self.blocked -= 1;
+        }
+        decide_drains(connection, error.clone().or(Some(Error::Lost { errno: 0 })));
+        connection.writer.paused = false;
+        match error {
+            None => connection.reader.eof = true,
+            Some(error) => {
+                let rare = connection.rare();
+                rare.exception = Some(error.clone());
+                rare.lost = Some(error);
+            }
+        }
+        let server = std::mem::take(&mut connection.server);
+        if server != 0 {
+            self.client_went(Id::from_number(server));
+        }
+        if !lingering {
+            self.leaving(id, false);
+        }
+        self.enqueue(id);
+    }
+
+    pub fn wait_closed(&mut self, id: Id<Connection>, callback: Callback) -> Result<i64, Refusal> {
+        self.accepting()?;
+        let serial = self.next_serial();
+        let connection = self.alive(id, face::WRITER)?;
+        connection.rare().closed.push_back(Waiting { callback, serial });
+        self.waiting += 1;
+        self.enqueue(id);
+        Ok(self.receipt(Receipt::WaitClosed, id.place(), serial))
+    }
+
+    /// The last that is told: the end of the connection, and the release of a custom transport.
+    pub(super) fn farewell(&mut self, id: Id<Connection>) -> Option<Call> {
+        let connection = self.connections.get_mut(id)?;
+        if self.turn_calls >= TURN_CALLS && connection.reader.is_waiting() {
+            self.again(id);
+            return None;
+        }
+        if let Some(rare) = connection.rare.as_deref_mut()
+            && let Some(waiting) = rare.closed.pop_front()
+        {
+            let error = rare.lost.clone().map(Box::new);
+            self.waiting -= 1;
+            return Some(Call::Writer { callback: waiting.callback, stream: id, error });
+        }
+        if !connection.is(is::LINGERING) {
+            // As in asyncio, only now.
+            connection.socket = None;
+        }
+        self.release(id)
+    }
+
+    /// Takes back what a receipt stands for. False: it stands for nothing any more.
+    pub(in crate::hub) fn cancel_connection(
+        &mut self,
+        id: Id<Connection>,
+        what: Receipt,
+        serial: u32,
+    ) -> bool {
+        let Some(connection) = self.connections.get_mut(id) else { return false };
+        let found = match what {
+            Receipt::Read => {
+                let found = connection.reader.is_waiting()
+                    && connection.reader.serial == serial
+                    && !connection.reader.canceled;
+                connection.reader.canceled |= found;
+                found
+            }
+            _ => {
+                let Some(rare) = connection.rare.as_deref_mut() else { return false };
+                let list = if what == Receipt::Drain { &mut rare.drains } else { &mut rare.closed };
+                let place = list.iter().position(|waiting| waiting.serial == serial);
+                let waiting = place.and_then(|place| list.remove(place));
+                if let Some(waiting) = waiting {
+                    rare.decided.push_back((waiting.callback, Some(Box::new(Error::Canceled))));
+                    connection.flags |= is::ANSWERS;
+                }
+                waiting.is_some()
+            }
+        };
+        if found {
+            self.enqueue(id);
+        }
+        found
+    }
+
+    /// The loop ends: everything that waits is cancelled, in its order.
+    pub(in crate::hub) fn end_connection(&mut self, id: Id<Connection>) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        connection.reader.canceled = connection.reader.is_waiting();
+        connection.flags &= !is::ANNOUNCE;
+        decide_drains(connection, Some(Error::Canceled));
+        if let Some(rare) = connection.rare.as_deref_mut() {
+            for waiting in rare.closed.drain(..) {
+                rare.decided.push_back((waiting.callback, Some(Box::new(Error::Canceled))));
+                connection.flags |= is::ANSWERS;
+            }
+        }
+        self.lose(id, None);
+        self.hang_up(id);
+        self.enqueue(id);
+    }
+}

@@ -1,0 +1,515 @@
+//! A connection: one record with up to four faces. Its reader and its writer are pure; here they meet the socket.
+
+mod closing;
+mod looking;
+mod reading;
+mod writing;
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use socket2::Domain;
+
+use super::custom::Custom;
+use super::{Hub, Server};
+use crate::callback::Callback;
+use crate::error::{Error, Refusal};
+use crate::event::Event;
+use crate::hub::Call;
+use crate::net;
+use crate::stream::{Marks, Reader, Separators, Settled, Writer};
+use crate::table::Id;
+
+/// One stream's share of a turn, so that one peer cannot starve the rest.
+const TURN_CALLS: u32 = 1024;
+const TURN_READS: u32 = 16;
+
+/// Which handles of a connection are alive.
+pub mod face {
+    pub const READER: u8 = 1;
+    pub const WRITER: u8 = 2;
+    pub const TRANSPORT: u8 = 4;
+    pub const PROTOCOL: u8 = 8;
+}
+
+/// What is so of a connection. Those in `SPECIAL` mean that there is more to look at in its turn than reads.
+pub mod is {
+    /// The socket may have something to receive; the edge was seen and not used up.
+    pub const READABLE: u32 = 1;
+    /// The socket takes bytes, as far as we know.
+    pub const WRITABLE: u32 = 1 << 1;
+    /// A short read does not mean that nothing is left: receive until the socket says so.
+    pub const MORE: u32 = 1 << 2;
+    /// ... on this kind of socket it never does.
+    pub const ALWAYS_MORE: u32 = 1 << 3;
+    /// In the hub's queue.
+    pub const QUEUED: u32 = 1 << 4;
+    /// In the hub's list of those that have something to send, or to finish, at the end of the batch.
+    pub const DIRTY: u32 = 1 << 5;
+    /// Counted among those whose output the socket did not take.
+    pub const BLOCKED: u32 = 1 << 6;
+    /// Reading was paused by whoever holds the transport.
+    pub const USER_PAUSED: u32 = 1 << 7;
+    /// More than twice the limit is buffered, and not yet down to the limit.
+    pub const READ_PAUSED: u32 = 1 << 8;
+    /// The peer will send no more.
+    pub const PEER_EOF: u32 = 1 << 9;
+    pub const EOF_SENT: u32 = 1 << 10;
+    /// This side has closed or aborted it.
+    pub const CLOSING: u32 = 1 << 11;
+    /// Counted among those that are on their way out.
+    pub const LEAVING: u32 = 1 << 12;
+    /// Sending failed; what the peer had sent before is still to be received.
+    pub const BROKEN: u32 = 1 << 13;
+    /// asyncio's connection_lost has happened.
+    pub const LOST: u32 = 1 << 14;
+    /// Closed and told so; the socket waits for the peer's end, lest unread input turn our last bytes into a reset.
+    pub const LINGERING: u32 = 1 << 15;
+    /// There are drains or other answers in `rare`.
+    pub const ANSWERS: u32 = 1 << 16;
+    /// The transport is made of C functions.
+    pub const CUSTOM: u32 = 1 << 17;
+    /// The client callback of a protocol is to be called.
+    pub const ANNOUNCE: u32 = 1 << 18;
+    /// A protocol's connection_made has been called.
+    pub const MADE: u32 = 1 << 19;
+    /// The user's transport cannot take more for now: drains wait.
+    pub const WRITING_PAUSED: u32 = 1 << 20;
+    /// What a custom transport has been told.
+    pub const PAUSE_TOLD: u32 = 1 << 21;
+    pub const CLOSE_TOLD: u32 = 1 << 22;
+    pub const ABORT_TOLD: u32 = 1 << 23;
+    pub const ABORTED: u32 = 1 << 24;
+
+    pub const SPECIAL: u32 = BROKEN | LOST | LINGERING | ANSWERS | CUSTOM | ANNOUNCE;
+}
+
+/// Who is at the other end, kept since a reset makes the system forget it. Small, as most are.
+#[derive(Debug)]
+pub enum Peer {
+    Unknown,
+    V4(SocketAddrV4),
+    V6(Box<SocketAddrV6>),
+}
+
+impl From<Option<SocketAddr>> for Peer {
+    fn from(address: Option<SocketAddr>) -> Peer {
+        match address {
+            None => Peer::Unknown,
+            Some(SocketAddr::V4(address)) => Peer::V4(address),
+            Some(SocketAddr::V6(address)) => Peer::V6(Box::new(address)),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub struct Connection {
+    pub reader: Reader,
+    pub writer: Writer,
+    pub(super) socket: Option<OwnedFd>,
+    pub(super) flags: u32,
+    pub(super) faces: u8,
+    lingered: u8,
+    /// 0: not a server's client.
+    server: usize,
+    peer: Peer,
+    pub(super) rare: Option<Box<Rare>>,
+}
+
+/// What few connections have.
+#[derive(Debug, Default)]
+pub struct Rare {
+    pub separators: Separators,
+    marks: Option<Marks>,
+    drains: VecDeque<Waiting>,
+    /// Drains that have been decided.
+    decided: VecDeque<(Callback, Option<Box<Error>>)>,
+    /// Those who wait for the end.
+    closed: VecDeque<Waiting>,
+    pub exception: Option<Error>,
+    lost: Option<Error>,
+    pub extra: Vec<(String, Box<[u8]>)>,
+    pub custom: Option<Custom>,
+    /// Another connection's transport, which this reader's flow control pauses.
+    pub regulates: Option<Id<Connection>>,
+    /// This was only a custom transport, and has joined that stream.
+    pub joined: Option<Id<Connection>>,
+    pub client: Callback,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    callback: Callback,
+    serial: u32,
+}
+
+impl Rare {
+    pub(super) fn take_extra(&mut self, extra: Vec<(String, Box<[u8]>)>) {
+        self.extra.extend(extra);
+    }
+}
+
+static NO_SEPARATORS: Separators = Separators::none();
+
+impl Connection {
+    pub fn bare(limit: usize, faces: u8) -> Connection {
+        Connection {
+            reader: Reader::new(limit),
+            writer: Writer::default(),
+            socket: None,
+            flags: 0,
+            faces,
+            lingered: 0,
+            server: 0,
+            peer: Peer::Unknown,
+            rare: None,
+        }
+    }
+
+    #[inline]
+    pub fn is(&self, flags: u32) -> bool {
+        self.flags & flags != 0
+    }
+
+    pub(super) fn put(&mut self, flags: u32, on: bool) {
+        if on { self.flags |= flags } else { self.flags &= !flags }
+    }
+
+    pub(super) fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    pub fn exception(&self) -> Option<&Error> {
+        self.rare.as_ref()?.exception.as_ref()
+    }
+
+    #[inline]
+    fn marks(&self) -> Marks {
+        self.rare.as_ref().and_then(|rare| rare.marks).unwrap_or_default()
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.is(is::CLOSING | is::LOST | is::BROKEN)
+    }
+
+    #[inline]
+    fn may_receive(&self) -> bool {
+        self.flags & (is::READABLE | is::CLOSING | is::LOST | is::USER_PAUSED | is::PEER_EOF) == is::READABLE
+    }
+
+    /// asyncio's back-pressure: reading pauses above twice the limit, and goes on at the limit, or when somebody waits
+    /// for more than that.
+    #[inline]
+    fn should_pause(&self, buffered: usize) -> bool {
+        if self.reader.is_waiting() {
+            false
+        } else if self.reader.skipping {
+            // The rest of an over-long line is received only for the sake of the next one.
+            true
+        } else if self.is(is::READ_PAUSED) {
+            buffered > self.reader.limit
+        } else {
+            buffered > self.reader.limit.saturating_mul(2)
+        }
+    }
+
+    #[inline]
+    pub fn has_face(&self, face: u8) -> bool {
+        self.faces & face != 0
+    }
+
+    pub(super) fn is_client_of(&self, server: Id<Server>) -> bool {
+        self.server == server.number()
+    }
+
+    /// False: what is written is dropped. It is the network's doing, not the caller's: drain and the next read tell.
+    #[inline]
+    fn takes_output(&self) -> Result<bool, Refusal> {
+        if !self.has_face(face::WRITER) {
+            Err(Refusal::Stale)
+        } else if self.is(is::CLOSING) || self.writer.eof {
+            Err(Refusal::State)
+        } else {
+            Ok(!self.is(is::LOST | is::BROKEN))
+        }
+    }
+
+    /// Nobody holds it and nothing is owed to anybody.
+    fn is_over(&self) -> bool {
+        self.faces & !face::TRANSPORT == 0
+            && self.socket.is_none()
+            && !self.is(is::ANNOUNCE | is::QUEUED)
+            && !self.reader.is_waiting()
+            && (self.is(is::LOST) || self.faces == 0)
+            && self.rare.as_ref().is_none_or(|rare| {
+                rare.custom.is_none()
+                    && rare.drains.is_empty()
+                    && rare.decided.is_empty()
+                    && rare.closed.is_empty()
+            })
+    }
+}
+
+fn no_memory() -> Error {
+    Error::lost(&io::Error::from_raw_os_error(libc::ENOMEM))
+}
+
+/// Made, or accepted: what becomes a connection.
+pub(super) struct Established {
+    pub socket: OwnedFd,
+    pub domain: Domain,
+    pub peer: Option<SocketAddr>,
+    pub limit: usize,
+    pub server: Option<Id<Server>>,
+    /// Already registered, under another number.
+    pub registered: bool,
+}
+
+impl Hub {
+    // ---- life -------------------------------------------------------------------------------------------------
+
+    pub(super) fn establish(&mut self, made: Established) -> Result<Id<Connection>, Error> {
+        let mut connection = Connection::bare(made.limit, face::READER | face::WRITER | face::TRANSPORT);
+        let raw_fd = made.socket.as_raw_fd();
+        connection.socket = Some(made.socket);
+        connection.put(is::WRITABLE, true);
+        connection.put(is::ALWAYS_MORE, !net::short_read_means_drained(made.domain));
+        connection.server = made.server.map_or(0, Id::number);
+        connection.peer = made.peer.into();
+        let id = self
+            .connections
+            .insert(connection)
+            .ok_or_else(|| Error::system("make a connection", &io::Error::from_raw_os_error(libc::ENOMEM)))?;
+        let registered = if made.registered {
+            self.poll.reregister(raw_fd, id.number())
+        } else {
+            self.poll.register(raw_fd, id.number())
+        };
+        if let Err(error) = registered {
+            self.connections.remove(id);
+            return Err(Error::system("register a socket", &error));
+        }
+        if let Some(server) = made.server {
+            self.client_came(server);
+        }
+        Ok(id)
+    }
+
+    /// A connection of which `face` is alive.
+    #[inline]
+    pub(super) fn alive(&mut self, id: Id<Connection>, face: u8) -> Result<&mut Connection, Refusal> {
+        match self.connections.get_mut(id) {
+            Some(connection) if connection.has_face(face) => Ok(connection),
+            _ => Err(Refusal::Stale),
+        }
+    }
+
+    pub fn reader_new(&mut self, limit: usize) -> Result<Id<Connection>, Refusal> {
+        self.accepting()?;
+        self.connections.insert(Connection::bare(limit, face::READER)).ok_or(Refusal::Full)
+    }
+
+    /// What comes from now on goes nowhere.
+    pub fn reader_free(&mut self, id: Id<Connection>) -> Result<(), Refusal> {
+        self.alive(id, face::READER)?;
+        self.drop_faces(id, face::READER);
+        Ok(())
+    }
+
+    /// Closes the connection, and frees its reader.
+    pub fn writer_free(&mut self, id: Id<Connection>) -> Result<(), Refusal> {
+        self.alive(id, face::WRITER)?;
+        self.drop_faces(id, face::READER | face::WRITER);
+        self.close(id);
+        self.remove_if_over(id);
+        Ok(())
+    }
+
+    pub(super) fn drop_faces(&mut self, id: Id<Connection>, faces: u8) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let gone = connection.faces & faces;
+        connection.faces &= !faces;
+        if gone & face::WRITER != 0 {
+            connection.flags &= !is::ANNOUNCE;
+            decide_drains(connection, Some(Error::Canceled));
+        }
+        if gone & face::READER != 0 {
+            connection.reader.canceled = connection.reader.is_waiting();
+            if self.turn_of == Some(id) {
+                self.turn.discard();
+            }
+            if let Some(input) = connection.reader.input.take() {
+                self.pool.give(input);
+            }
+            self.regulate(id);
+        }
+        if !self.remove_if_over(id) {
+            self.enqueue(id);
+        }
+    }
+
+    pub(super) fn remove_if_over(&mut self, id: Id<Connection>) -> bool {
+        let over = self.turn_of != Some(id) && self.connections.get(id).is_some_and(Connection::is_over);
+        if over {
+            self.connections.remove(id);
+        }
+        over
+    }
+
+    /// Something about it is to be looked at in the next round, unless its turn is now.
+    #[inline]
+    pub(super) fn enqueue(&mut self, id: Id<Connection>) {
+        if self.turn_of == Some(id) {
+            return;
+        }
+        if let Some(connection) = self.connections.get_mut(id)
+            && !connection.is(is::QUEUED)
+        {
+            connection.flags |= is::QUEUED;
+            self.queue(id.number());
+        }
+    }
+
+    // ---- its turn ---------------------------------------------------------------------------------------------
+
+    #[inline]
+    pub(super) fn connection_event(&mut self, id: Id<Connection>, event: Event) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if event.readable {
+            connection.flags |= is::READABLE;
+        }
+        if event.more {
+            connection.flags |= is::MORE;
+        }
+        if event.writable {
+            connection.flags |= is::WRITABLE;
+            if connection.is(is::BLOCKED) {
+                self.touch(id);
+            }
+        }
+    }
+
+    #[inline]
+    pub(super) fn begin_turn(&mut self, id: Id<Connection>) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        connection.flags &= !is::QUEUED;
+        self.turn_of = Some(id);
+        self.turn_calls = 0;
+        self.turn_reads = 0;
+        self.turn.begin(&mut connection.reader);
+    }
+
+    #[inline]
+    pub(super) fn end_turn(&mut self, id: Id<Connection>) {
+        self.turn_of = None;
+        let Some(connection) = self.connections.get_mut(id) else {
+            return self.turn.abandon(&mut self.pool);
+        };
+        if self.turn.finish(&mut connection.reader, &mut self.pool).is_err() {
+            self.lose(id, Some(no_memory()));
+        }
+        self.remove_if_over(id);
+    }
+
+    /// The next thing to tell somebody about this connection. None: its turn is over.
+    #[inline]
+    pub(super) fn connection_turn(&mut self, id: Id<Connection>) -> Option<Call> {
+        if self.turn_moved {
+            self.rejoin(id);
+        }
+        loop {
+            if self.connections.get(id)?.is(is::SPECIAL)
+                && let Some(call) = self.special(id)
+            {
+                return Some(call);
+            }
+            let connection = self.connections.get_mut(id)?;
+            if connection.reader.is_waiting() {
+                let (separators, failed) = match &connection.rare {
+                    None => (&NO_SEPARATORS, false),
+                    Some(rare) => (&rare.separators, rare.exception.is_some()),
+                };
+                if self.turn_calls >= TURN_CALLS {
+                    self.again(id);
+                } else {
+                    match self.turn.settle(&mut connection.reader, separators, failed) {
+                        Settled::Bytes(bytes) => {
+                            let callback = connection.reader.disarm();
+                            self.waiting -= 1;
+                            self.turn_calls += 1;
+                            return Some(Call::Read { callback, stream: id, bytes });
+                        }
+                        Settled::Waiting if !failed => {}
+                        settled => {
+                            if let Some(call) = self.read_failed(id, settled) {
+                                return Some(call);
+                            }
+                        }
+                    }
+                }
+            }
+            if !self.receive(id) {
+                return if self.connections.get(id)?.is(is::LOST) { self.farewell(id) } else { None };
+            }
+        }
+    }
+
+    /// A callback had the turn's bytes moved to the stream: the turn goes on from there.
+    #[cold]
+    fn rejoin(&mut self, id: Id<Connection>) {
+        self.turn_moved = false;
+        if let Some(connection) = self.connections.get_mut(id) {
+            if self.turn.finish(&mut connection.reader, &mut self.pool).is_err() {
+                return self.lose(id, Some(no_memory()));
+            }
+            self.turn.begin(&mut connection.reader);
+        }
+    }
+
+    /// Everything but reads: what a custom transport is to do, the client callback, drains.
+    #[cold]
+    fn special(&mut self, id: Id<Connection>) -> Option<Call> {
+        let connection = self.connections.get_mut(id)?;
+        if connection.is(is::LINGERING) {
+            self.linger(id);
+        } else if connection.is(is::CUSTOM)
+            && let Some(call) = self.command(id)
+        {
+            return Some(call);
+        }
+        let connection = self.connections.get_mut(id)?;
+        if connection.is(is::ANNOUNCE) {
+            connection.flags &= !is::ANNOUNCE;
+            let callback = connection.rare().client;
+            return Some(Call::Stream { callback, stream: Some(id), error: None });
+        }
+        if connection.is(is::ANSWERS) { self.answer_drain(id) } else { None }
+    }
+
+    /// A read that got no bytes; None: it waits for what the peer had sent before it failed.
+    #[cold]
+    fn read_failed(&mut self, id: Id<Connection>, settled: Settled) -> Option<Call> {
+        let error = match settled {
+            Settled::Canceled => Error::Canceled,
+            Settled::Incomplete { partial, expected } => Error::Incomplete { partial, expected },
+            Settled::Overrun { consumed, found } => Error::Limit { consumed, found },
+            Settled::NoMemory => no_memory(),
+            Settled::Waiting if self.may_receive(id) => return None,
+            Settled::Waiting | Settled::Bytes(_) => self.connections.get(id)?.exception()?.clone(),
+        };
+        let callback = self.connections.get_mut(id)?.reader.disarm();
+        self.waiting -= 1;
+        self.turn_calls += 1;
+        Some(Call::ReadFailed { callback, stream: id, error: Box::new(error) })
+    }
+}
+
+fn decide_drains(connection: &mut Connection, error: Option<Error>) {
+    if let Some(rare) = connection.rare.as_deref_mut() {
+        for drain in rare.drains.drain(..) {
+            rare.decided.push_back((drain.callback, error.clone().map(Box::new)));
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Receiving, back-pressure, and what a reader is asked for.
+
+use std::io;
+
+use super::{Connection, Hub, TURN_CALLS, TURN_READS, face, is, no_memory};
+use crate::callback::Callback;
+use crate::error::{Error, Refusal};
+use crate::hub::Receipt;
+use crate::net;
+use crate::stream::{Buffer, READ_SIZE, Separators, Want};
+use crate::table::Id;
+
+impl Hub {
+    pub(super) fn may_receive(&self, id: Id<Connection>) -> bool {
+        self.connections.get(id).is_some_and(Connection::may_receive)
+    }
+
+    /// Receives once, if the socket has something and the reader has room. True: there is news.
+    #[inline]
+    pub(super) fn receive(&mut self, id: Id<Connection>) -> bool {
+        let Some(connection) = self.connections.get(id) else { return false };
+        let pause = connection.should_pause(self.turn.len() + connection.reader.buffered());
+        if pause != connection.is(is::READ_PAUSED) && self.regulate(id) {
+            return true;
+        }
+        let Some(connection) = self.connections.get_mut(id) else { return false };
+        if !connection.may_receive() || connection.is(is::READ_PAUSED) {
+            return false;
+        }
+        if self.turn_reads >= TURN_READS || self.turn_calls >= TURN_CALLS {
+            self.again(id);
+            return false;
+        }
+        self.turn_reads += 1;
+        let Some(socket) = &connection.socket else { return false };
+        let received = match self.turn.room(&mut connection.reader, &mut self.pool) {
+            Ok(room) => net::receive(socket, room),
+            Err(_) => Err(io::Error::from_raw_os_error(libc::ENOMEM)),
+        };
+        match received {
+            Ok(0) => {
+                connection.flags |= is::PEER_EOF;
+                connection.reader.eof = true;
+                self.turn.begin(&mut connection.reader);
+                if connection.is(is::BROKEN) {
+                    self.lose_broken(id);
+                }
+                true
+            }
+            Ok(n) => {
+                if n < READ_SIZE && !connection.is(is::MORE | is::ALWAYS_MORE) {
+                    connection.flags &= !is::READABLE;
+                }
+                if !connection.has_face(face::READER) {
+                    return true;
+                }
+                if self.turn.received(n, &mut connection.reader, &mut self.pool).is_err() {
+                    self.lose(id, Some(no_memory()));
+                }
+                true
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                connection.flags &= !(is::READABLE | is::MORE);
+                self.turn.begin(&mut connection.reader);
+                if connection.is(is::BROKEN) {
+                    self.lose_broken(id);
+                    return true;
+                }
+                false
+            }
+            Err(error) => {
+                self.turn.begin(&mut connection.reader);
+                self.lose(id, Some(Error::lost(&error)));
+                true
+            }
+        }
+    }
+
+    /// Its share of this round is used up: the rest in the next.
+    pub(super) fn again(&mut self, id: Id<Connection>) {
+        if let Some(connection) = self.connections.get_mut(id)
+            && !connection.is(is::QUEUED)
+        {
+            connection.flags |= is::QUEUED;
+            self.queue(id.number());
+        }
+    }
+
+    /// Pauses or resumes reading, as [`should_pause`](Connection::should_pause) says. True: there is a transport to be
+    /// told.
+    pub(in crate::hub) fn regulate(&mut self, id: Id<Connection>) -> bool {
+        let turn = if self.turn_of == Some(id) { self.turn.len() } else { 0 };
+        let Some(connection) = self.connections.get_mut(id) else { return false };
+        let pause = connection.should_pause(turn + connection.reader.buffered());
+        if pause == connection.is(is::READ_PAUSED) {
+            return false;
+        }
+        connection.put(is::READ_PAUSED, pause);
+        let custom = connection.is(is::CUSTOM);
+        if let Some(other) = connection.rare.as_ref().and_then(|rare| rare.regulates) {
+            let _ = self.pause_reading(other, pause);
+        }
+        self.enqueue(id);
+        custom
+    }
+
+    // ---- asking to read ---------------------------------------------------------------------------------------
+
+    #[inline]
+    pub fn read(&mut self, id: Id<Connection>, want: Want, callback: Callback) -> Result<i64, Refusal> {
+        self.accepting()?;
+        let serial = self.next_serial();
+        let turn_is_here = self.turn_of == Some(id);
+        let connection = self.alive(id, face::READER)?;
+        connection.reader.arm(want, callback, serial)?;
+        if turn_is_here {
+            self.turn.rearm();
+        } else if connection.flags & (is::READABLE | is::LOST | is::READ_PAUSED) != 0
+            || connection.reader.input.is_some()
+            || connection.reader.eof
+            || matches!(want, Want::Some(0) | Want::Exactly(0))
+            || connection.exception().is_some()
+        {
+            self.enqueue(id);
+        }
+        self.waiting += 1;
+        Ok(self.receipt(Receipt::Read, id.place(), serial))
+    }
+
+    pub fn read_until<'a>(
+        &mut self,
+        id: Id<Connection>,
+        separators: impl Iterator<Item = &'a [u8]> + Clone,
+        callback: Callback,
+    ) -> Result<i64, Refusal> {
+        let connection = self.alive(id, face::READER)?;
+        Separators::check(separators.clone())?;
+        if connection.reader.is_waiting() {
+            return Err(Refusal::Busy);
+        }
+        connection.rare().separators.set(separators)?;
+        self.read(id, Want::Until, callback)
+    }
+
+    pub fn at_eof(&mut self, id: Id<Connection>) -> Result<bool, Refusal> {
+        let turn = if self.turn_of == Some(id) { self.turn.len() } else { 0 };
+        let connection = self.alive(id, face::READER)?;
+        Ok(connection.reader.eof && turn + connection.reader.buffered() == 0)
+    }
+
+    /// All that has come and is not asked for, where it can be looked at.
+    pub fn buffered(&mut self, id: Id<Connection>) -> Result<&[u8], Refusal> {
+        self.alive(id, face::READER)?;
+        self.leave_turn(id)?;
+        let connection = self.alive(id, face::READER)?;
+        Ok(connection.reader.input.as_deref().map_or(&[], Buffer::as_slice))
+    }
+
+    /// What lies in the turn's buffer moves to the stream's own: it is to be seen whole, or added to.
+    pub(super) fn leave_turn(&mut self, id: Id<Connection>) -> Result<(), Refusal> {
+        if self.turn_of == Some(id)
+            && let Some(connection) = self.connections.get_mut(id)
+        {
+            self.turn.leave(&mut connection.reader, &mut self.pool).map_err(|_| Refusal::Full)?;
+            self.turn_moved = true;
+        }
+        Ok(())
+    }
+
+    pub fn feed_data(&mut self, id: Id<Connection>, bytes: &[u8]) -> Result<(), Refusal> {
+        if self.alive(id, face::READER)?.reader.eof {
+            return Err(Refusal::State);
+        }
+        self.leave_turn(id)?;
+        let Some(connection) = self.connections.get_mut(id) else { return Err(Refusal::Stale) };
+        connection.reader.feed(bytes, &mut self.pool).map_err(|_| Refusal::Full)?;
+        let waiting = connection.reader.is_waiting();
+        self.regulate(id);
+        if waiting && !bytes.is_empty() {
+            self.enqueue(id);
+        }
+        Ok(())
+    }
+
+    pub fn feed_eof(&mut self, id: Id<Connection>) -> Result<(), Refusal> {
+        self.alive(id, face::READER)?.reader.eof = true;
+        self.enqueue(id);
+        Ok(())
+    }
+
+    pub fn set_exception(&mut self, id: Id<Connection>, error: Error) -> Result<(), Refusal> {
+        self.alive(id, face::READER)?.rare().exception = Some(error);
+        self.enqueue(id);
+        Ok(())
+    }
+
+    pub fn exception(&mut self, id: Id<Connection>) -> Result<Option<Error>, Refusal> {
+        Ok(self.alive(id, face::READER)?.exception().cloned())
+    }
+}

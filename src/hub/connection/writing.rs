@@ -1,0 +1,267 @@
+//! What a writer gathers, sending it, and drains.
+
+use std::io;
+use std::time::Duration;
+
+use super::{Connection, Hub, Waiting, decide_drains, face, is};
+use crate::callback::Callback;
+use crate::error::{Error, Refusal};
+use crate::hub::Call;
+use crate::hub::Receipt;
+use crate::net;
+use crate::stream::Marks;
+use crate::table::Id;
+
+/// A write of at least so much, with nothing before it, is sent from where the caller has it.
+const DIRECT_WRITE: usize = 16 * 1024;
+/// So much gathered is sent without waiting for the end of the batch.
+const GATHER: usize = 64 * 1024;
+/// When the kernel has no memory to send from, which it never tells that it has again.
+const SEND_RETRY: Duration = Duration::from_millis(10);
+
+impl Hub {
+    /// True: it is time to drain.
+    #[inline]
+    pub fn write(&mut self, id: Id<Connection>, bytes: &[u8]) -> Result<bool, Refusal> {
+        let Some(connection) = self.connections.get_mut(id) else { return Err(Refusal::Stale) };
+        if !connection.takes_output()? {
+            return Ok(false);
+        }
+        if bytes.len() >= DIRECT_WRITE && connection.writer.output.is_none() {
+            return self.write_through(id, bytes);
+        }
+        self.pool.append(&mut connection.writer.output, bytes).map_err(|_| Refusal::Full)?;
+        Ok(self.gathered(id))
+    }
+
+    /// All of them, or none.
+    pub fn writelines<'a>(
+        &mut self,
+        id: Id<Connection>,
+        lines: impl Iterator<Item = &'a [u8]> + Clone,
+    ) -> Result<bool, Refusal> {
+        let Some(connection) = self.connections.get_mut(id) else { return Err(Refusal::Stale) };
+        if !connection.takes_output()? {
+            return Ok(false);
+        }
+        let all = lines.clone().map(<[u8]>::len).fold(0, usize::saturating_add);
+        self.pool.reserve(&mut connection.writer.output, all).map_err(|_| Refusal::Full)?;
+        for bytes in lines {
+            // There is room for it.
+            let _ = self.pool.append(&mut connection.writer.output, bytes);
+        }
+        Ok(self.gathered(id))
+    }
+
+    /// Sends from where the caller has it, and keeps what the socket does not take.
+    pub(super) fn write_through(&mut self, id: Id<Connection>, bytes: &[u8]) -> Result<bool, Refusal> {
+        let Some(connection) = self.connections.get_mut(id) else { return Err(Refusal::Stale) };
+        let mut sent = 0;
+        if connection.is(is::WRITABLE)
+            && let Some(socket) = &connection.socket
+        {
+            match net::send(socket, bytes) {
+                Ok(some) => sent = some,
+                Err(error) if is_full(&error) => {}
+                Err(error) => {
+                    self.break_off(id, &error);
+                    return Ok(false);
+                }
+            }
+        }
+        match self.pool.append(&mut connection.writer.output, &bytes[sent..]) {
+            Ok(()) => Ok(self.gathered(id)),
+            Err(_) if sent == 0 => Err(Refusal::Full),
+            Err(_) => {
+                // What has gone out cannot be taken back.
+                self.break_off(id, &io::Error::from_raw_os_error(libc::ENOMEM));
+                Ok(false)
+            }
+        }
+    }
+
+    /// Something may be new in the output. True: it stands above the high mark.
+    #[inline]
+    pub(super) fn gathered(&mut self, id: Id<Connection>) -> bool {
+        self.touch(id);
+        let Some(connection) = self.connections.get(id) else { return false };
+        let buffered = connection.writer.buffered();
+        if buffered < GATHER {
+            return buffered > connection.marks().high;
+        }
+        if connection.is(is::WRITABLE) {
+            self.flush_one(id);
+        }
+        self.connections
+            .get(id)
+            .is_some_and(|connection| connection.writer.buffered() > connection.marks().high)
+    }
+
+    /// It has something to send, or to finish, at the end of the batch.
+    #[inline]
+    pub(in crate::hub) fn touch(&mut self, id: Id<Connection>) {
+        if let Some(connection) = self.connections.get_mut(id)
+            && !connection.is(is::DIRTY)
+        {
+            connection.flags |= is::DIRTY;
+            self.dirty.push(id);
+            self.stir();
+        }
+    }
+
+    /// One send for each stream that has gathered something since the last poll.
+    pub(in crate::hub) fn flush(&mut self) {
+        let mut next = 0;
+        while let Some(id) = self.dirty.get(next).copied() {
+            next += 1;
+            if let Some(connection) = self.connections.get_mut(id) {
+                connection.flags &= !is::DIRTY;
+                self.flush_one(id);
+            }
+        }
+        self.dirty.clear();
+    }
+
+    /// Sends until the socket takes no more. A short send does not say so, and without a word there is no edge.
+    pub(super) fn flush_one(&mut self, id: Id<Connection>) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if connection.is(is::CUSTOM) {
+            return self.enqueue(id);
+        }
+        if connection.is(is::LOST) {
+            return;
+        }
+        let Some(socket) = &connection.socket else { return };
+        while connection.flags & is::WRITABLE != 0
+            && let Some(output) = &connection.writer.output
+        {
+            match net::send(socket, output.as_slice()) {
+                Ok(sent) => connection.writer.sent(sent, &mut self.pool),
+                Err(error) if is_full(&error) => {
+                    connection.flags &= !is::WRITABLE;
+                    if error.kind() != io::ErrorKind::WouldBlock {
+                        self.timers.set(SEND_RETRY, id.number());
+                    }
+                }
+                Err(error) => return self.break_off(id, &error),
+            }
+        }
+        self.flushed(id);
+    }
+
+    /// After an attempt to send: the marks, and what waits for the output to be empty.
+    pub(super) fn flushed(&mut self, id: Id<Connection>) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let marks = connection.marks();
+        let resume = connection.writer.judge(marks);
+        let blocked = connection.writer.output.is_some();
+        if blocked != connection.is(is::BLOCKED) {
+            connection.put(is::BLOCKED, blocked);
+            if blocked { self.blocked += 1 } else { self.blocked -= 1 }
+        }
+        if resume {
+            decide_drains(connection, None);
+        }
+        let drains = connection.is(is::ANSWERS) && resume;
+        if !blocked {
+            if connection.writer.eof && !connection.is(is::EOF_SENT) {
+                connection.flags |= is::EOF_SENT;
+                if let Some(socket) = &connection.socket {
+                    // A connection that is gone by now tells when it is read.
+                    let _ = net::shutdown_write(socket);
+                }
+            }
+            if connection.is(is::CLOSING) && !connection.is(is::LOST) {
+                return self.finish_close(id);
+            }
+        }
+        if drains {
+            self.enqueue(id);
+        }
+    }
+
+    pub fn write_eof(&mut self, id: Id<Connection>) -> Result<(), Refusal> {
+        let connection = self.alive(id, face::WRITER)?;
+        if !can_write_eof(connection) {
+            return Err(Refusal::Unsupported);
+        }
+        if !connection.is_closing() {
+            connection.writer.eof = true;
+            self.touch(id);
+        }
+        Ok(())
+    }
+
+    pub fn can_write_eof(&mut self, id: Id<Connection>) -> Result<bool, Refusal> {
+        self.alive(id, face::WRITER).map(|connection| can_write_eof(connection))
+    }
+
+    pub fn set_marks(&mut self, id: Id<Connection>, marks: Marks) -> Result<(), Refusal> {
+        self.alive(id, face::WRITER)?.rare().marks = Some(marks);
+        // New marks may pause or resume at once.
+        self.touch(id);
+        Ok(())
+    }
+
+    pub fn write_buffer_size(&mut self, id: Id<Connection>) -> Result<usize, Refusal> {
+        Ok(self.alive(id, face::WRITER)?.writer.buffered())
+    }
+
+    pub fn drain(&mut self, id: Id<Connection>, callback: Callback) -> Result<i64, Refusal> {
+        self.accepting()?;
+        let serial = self.next_serial();
+        let connection = self.alive(id, face::WRITER)?;
+        match connection.exception().cloned() {
+            // As in asyncio: an error that the reader has by now is told, one that comes later is not.
+            Some(error) => connection.rare().decided.push_back((callback, Some(Box::new(error)))),
+            None => connection.rare().drains.push_back(Waiting { callback, serial }),
+        }
+        connection.flags |= is::ANSWERS;
+        self.waiting += 1;
+        self.enqueue(id);
+        Ok(self.receipt(Receipt::Drain, id.place(), serial))
+    }
+
+    pub(super) fn answer_drain(&mut self, id: Id<Connection>) -> Option<Call> {
+        let connection = self.connections.get_mut(id)?;
+        if connection.writer.buffered() > connection.marks().high && connection.is(is::DIRTY) {
+            // The marks are judged after an attempt to send.
+            self.flush_one(id);
+        }
+        let connection = self.connections.get_mut(id)?;
+        let paused = connection.writer.paused || connection.is(is::WRITING_PAUSED);
+        let lost = connection.is(is::LOST | is::BROKEN);
+        let rare = connection.rare.as_deref_mut()?;
+        let told = match rare.decided.pop_front() {
+            Some(told) => Some(told),
+            None => {
+                let failed = lost.then(|| rare.lost.clone().unwrap_or(Error::Lost { errno: 0 }));
+                if failed.is_some() || !paused {
+                    rare.drains.pop_front().map(|drain| (drain.callback, failed.map(Box::new)))
+                } else {
+                    None
+                }
+            }
+        };
+        if rare.drains.is_empty() && rare.decided.is_empty() {
+            connection.flags &= !is::ANSWERS;
+        }
+        let (callback, error) = told?;
+        self.waiting -= 1;
+        self.turn_calls += 1;
+        Some(Call::Writer { callback, stream: id, error })
+    }
+}
+
+fn can_write_eof(connection: &Connection) -> bool {
+    match connection.rare.as_ref().and_then(|rare| rare.custom.as_ref()) {
+        Some(custom) => custom.ops.write_eof.is_some(),
+        None => true,
+    }
+}
+
+/// The socket takes no more for now. (A kernel without memory says so in other words, and never says when it has some.)
+fn is_full(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
+        || matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ENOMEM))
+}
