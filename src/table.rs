@@ -14,6 +14,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::num::NonZeroUsize;
 
 #[cfg(target_pointer_width = "64")]
 mod layout {
@@ -89,18 +90,25 @@ fn make(kind: Kind, loop_number: usize, generation: usize, place: usize) -> usiz
 
 /// A ticket for a `T`.
 pub struct Id<T> {
-    number: usize,
+    number: NonZeroUsize,
     kind: PhantomData<fn() -> T>,
 }
 
 impl<T> Id<T> {
-    /// Whatever the number is: a table finds out whether it stands for anything.
+    /// Whatever the number is: a table finds out whether it stands for anything. (0 becomes 1, which never does, so that
+    /// no Id is 0 and an `Option` of one is no larger.)
+    #[inline]
     pub const fn from_number(number: usize) -> Id<T> {
+        let number = match NonZeroUsize::new(number) {
+            Some(number) => number,
+            None => NonZeroUsize::MIN,
+        };
         Id { number, kind: PhantomData }
     }
 
+    #[inline]
     pub const fn number(self) -> usize {
-        self.number
+        self.number.get()
     }
 
     /// The connection that `number` is a face of, if it is a face of that kind at all; otherwise an Id that no table
@@ -111,11 +119,11 @@ impl<T> Id<T> {
 
     /// The other way round: the handle of one face.
     pub const fn face(self, face: Kind) -> usize {
-        self.number | ((face as usize) << layout::KIND)
+        self.number() | ((face as usize) << layout::KIND)
     }
 
     pub const fn place(self) -> usize {
-        self.number & PLACE_MASK
+        self.number() & PLACE_MASK
     }
 }
 
@@ -137,7 +145,7 @@ impl<T> Eq for Id<T> {}
 
 impl<T> fmt::Debug for Id<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#x}", self.number)
+        write!(f, "{:#x}", self.number())
     }
 }
 
@@ -201,7 +209,7 @@ impl<T> Table<T> {
     #[inline]
     pub fn get(&self, id: Id<T>) -> Option<&T> {
         match self.slots.get(id.place()) {
-            Some(slot) if slot.id == id.number => slot.value.as_ref(),
+            Some(slot) if slot.id == id.number() => slot.value.as_ref(),
             _ => None,
         }
     }
@@ -209,7 +217,7 @@ impl<T> Table<T> {
     #[inline]
     pub fn get_mut(&mut self, id: Id<T>) -> Option<&mut T> {
         match self.slots.get_mut(id.place()) {
-            Some(slot) if slot.id == id.number => slot.value.as_mut(),
+            Some(slot) if slot.id == id.number() => slot.value.as_mut(),
             _ => None,
         }
     }
@@ -217,11 +225,11 @@ impl<T> Table<T> {
     pub fn remove(&mut self, id: Id<T>) -> Option<T> {
         let place = id.place();
         let slot = self.slots.get_mut(place)?;
-        if slot.id != id.number {
+        if slot.id != id.number() {
             return None;
         }
         let value = slot.value.take();
-        let generation = ((id.number >> layout::GENERATION) + 1) & GENERATION_MASK;
+        let generation = ((id.number() >> layout::GENERATION) + 1) & GENERATION_MASK;
         slot.id = generation << layout::GENERATION | NOWHERE;
         match self.free_tail {
             NOWHERE => self.free_head = place,

@@ -738,6 +738,7 @@ TEST(close_sends_what_is_queued_and_then_ends, "K1 K2 K3")
     CHECK_INT(end_peer_reads_pattern(&end, &error), size);
     CHECK_INT(error, 0);
     RUN_UNTIL(end.loop, closed.count > 0 && again.count > 0);
+    CHECK(closed.order < again.order);
     CHECK_INT(closed.code, 0);
     CHECK_INT(again.code, 0);
     CHECK_INT(eddy_writer_close(end.writer), 0);
@@ -956,6 +957,24 @@ TEST(close_with_unread_input_loses_nothing, "K1 K3")
         free(bytes);
         end_free(&end);
     }
+}
+
+TEST(a_peer_may_go_on_sending_for_a_while_after_our_close, "K1")
+{
+    struct end end = end_tcp(NULL);
+    char bytes[8];
+    CHECK_INT(eddy_writer_write(end.writer, "bye", 3), 0);
+    CHECK_INT(eddy_writer_close(end.writer), 0);
+    for (int i = 0; i < 3; i++) {
+        end_pump(end.loop, 50);
+        plain_send_text(end.peer, "not heard"); /* a socket that is closed would answer with a reset */
+    }
+    end_pump(end.loop, 20);
+    CHECK_INT(plain_recv(end.peer, bytes, sizeof bytes), 3);
+    end_close_peer(&end);
+    CHECK_INT(eddy_loop_run(end.loop), 0);
+    CHECK(!plain_is_open(end.fd));
+    end_free(&end);
 }
 
 TEST(a_peer_that_does_not_close_is_waited_for_only_so_long, "")

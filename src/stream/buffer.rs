@@ -12,6 +12,8 @@ pub struct Buffer {
     head: usize,
     /// How much of what is left a search has seen in vain.
     pub searched: usize,
+    /// The storage lies with a turn.
+    lent: bool,
 }
 
 impl Buffer {
@@ -65,19 +67,23 @@ impl Buffer {
         self.searched = 0;
     }
 
-    /// The whole storage and where in it the bytes begin, with one byte behind the last, for a turn to lend from.
-    pub(super) fn open(&mut self) -> usize {
-        self.bytes.push(0);
+    pub(super) fn start(&self) -> usize {
         self.head
     }
 
-    pub(super) fn storage(&mut self) -> &mut [u8] {
-        &mut self.bytes
+    /// Lends its storage for another one's, with a byte behind the last for a NUL; or takes it back, without.
+    pub(super) fn swap(&mut self, other: &mut Vec<u8>) {
+        if self.lent {
+            other.pop();
+        } else {
+            self.bytes.push(0);
+        }
+        self.lent = !self.lent;
+        std::mem::swap(&mut self.bytes, other);
     }
 
-    /// Ends what [`open`](Buffer::open) began: bytes up to `head` have been taken.
-    pub(super) fn close(&mut self, head: usize, searched: usize) {
-        self.bytes.pop();
+    /// What comes before `head` has been taken; the search has seen so much of the rest.
+    pub(super) fn keep_from(&mut self, head: usize, searched: usize) {
         self.head = head;
         self.searched = searched;
     }
@@ -124,17 +130,16 @@ impl Pool {
     /// Appends to a buffer that may not be there yet.
     #[inline]
     pub fn append(&mut self, to: &mut Option<Box<Buffer>>, bytes: &[u8]) -> Result<(), NoMemory> {
-        let mut buffer = match to.take() {
-            Some(buffer) => buffer,
-            None => self.take(),
-        };
-        let result = buffer.append(bytes);
-        if buffer.is_empty() {
-            self.give(buffer);
-        } else {
-            *to = Some(buffer);
+        match to {
+            Some(buffer) => buffer.append(bytes),
+            None if bytes.is_empty() => Ok(()),
+            None => {
+                let buffer = to.insert(self.take());
+                let result = buffer.append(bytes);
+                self.reclaim(to);
+                result
+            }
         }
-        result
     }
 
     /// Room for so many bytes: appending them will not fail.

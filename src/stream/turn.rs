@@ -13,9 +13,9 @@ pub const READ_SIZE: usize = 64 * 1024;
 
 #[derive(Debug)]
 pub struct Turn {
-    /// The loop's read buffer, and room for a NUL.
-    scratch: Vec<u8>,
-    /// The stream's own buffer, while that is where the bytes are.
+    /// Where the bytes lie, and room for a NUL: the loop's read buffer, or what the stream had kept ...
+    storage: Vec<u8>,
+    /// ... and then its buffer holds the loop's meanwhile.
     own: Option<Box<Buffer>>,
     start: usize,
     end: usize,
@@ -37,10 +37,10 @@ pub enum Settled {
 
 impl Turn {
     pub fn new() -> Result<Turn, NoMemory> {
-        let mut scratch = Vec::new();
-        scratch.try_reserve_exact(READ_SIZE + 1).map_err(|_| NoMemory)?;
-        scratch.resize(READ_SIZE + 1, 0);
-        Ok(Turn { scratch, own: None, start: 0, end: 0, searched: 0, covered: None })
+        let mut storage = Vec::new();
+        storage.try_reserve_exact(READ_SIZE + 1).map_err(|_| NoMemory)?;
+        storage.resize(READ_SIZE + 1, 0);
+        Ok(Turn { storage, own: None, start: 0, end: 0, searched: 0, covered: None })
     }
 
     /// Begins with what the stream has kept.
@@ -49,8 +49,9 @@ impl Turn {
         (self.start, self.end, self.searched) = (0, 0, 0);
         if let Some(mut own) = reader.input.take() {
             self.searched = own.searched;
-            self.start = own.open();
-            self.end = self.start + own.len() - 1;
+            self.end = own.start() + own.len();
+            self.start = own.start();
+            own.swap(&mut self.storage);
             self.own = Some(own);
         }
     }
@@ -72,18 +73,9 @@ impl Turn {
     }
 
     #[inline]
-    fn storage(&mut self) -> &mut [u8] {
-        match &mut self.own {
-            Some(own) => own.storage(),
-            None => &mut self.scratch,
-        }
-    }
-
-    #[inline]
     fn uncover(&mut self) {
         if let Some(byte) = self.covered.take() {
-            let start = self.start;
-            self.storage()[start] = byte;
+            self.storage[self.start] = byte;
         }
     }
 
@@ -91,15 +83,15 @@ impl Turn {
     #[inline]
     pub fn room(&mut self, reader: &mut Reader, pool: &mut Pool) -> Result<&mut [u8], NoMemory> {
         self.finish(reader, pool)?;
-        Ok(&mut self.scratch[..READ_SIZE])
+        Ok(&mut self.storage[..READ_SIZE])
     }
 
     /// So many bytes have been received into the room.
     #[inline]
     pub fn received(&mut self, n: usize, reader: &mut Reader, pool: &mut Pool) -> Result<(), NoMemory> {
-        let start = reader.skip(&self.scratch[..n]);
+        let start = reader.skip(&self.storage[..n]);
         if reader.input.is_some() {
-            pool.append(&mut reader.input, &self.scratch[start..n])?;
+            pool.append(&mut reader.input, &self.storage[start..n])?;
             self.begin(reader);
         } else {
             (self.start, self.end, self.searched) = (start, n, 0);
@@ -116,7 +108,7 @@ impl Turn {
         }
         let (start, end) = (self.start, self.end);
         let mut searched = self.searched;
-        let verdict = reader.verdict(separators, &self.storage()[start..end], &mut searched, failed);
+        let verdict = reader.verdict(separators, &self.storage[start..end], &mut searched, failed);
         self.searched = searched;
         match verdict {
             Verdict::Take(n) => Settled::Bytes(self.lend(n)),
@@ -127,7 +119,7 @@ impl Turn {
                 if partial.try_reserve_exact(self.len() + 1).is_err() {
                     return Settled::NoMemory;
                 }
-                partial.extend_from_slice(&self.storage()[start..end]);
+                partial.extend_from_slice(&self.storage[start..end]);
                 self.start = end;
                 let expected = if let Want::Exactly(n) = reader.want { Some(n) } else { None };
                 Settled::Incomplete { partial, expected }
@@ -149,11 +141,8 @@ impl Turn {
         let from = self.start;
         self.start += n;
         self.searched = 0;
-        let nul = self.start;
-        let storage = self.storage();
-        let covered = std::mem::replace(&mut storage[nul], 0);
-        let start = storage[from..].as_ptr();
-        self.covered = Some(covered);
+        self.covered = Some(std::mem::replace(&mut self.storage[self.start], 0));
+        let start = self.storage[from..].as_ptr();
         Lent { start, len: n }
     }
 
@@ -161,7 +150,7 @@ impl Turn {
     #[cfg(test)]
     pub fn peek(&mut self, lent: Lent) -> Vec<u8> {
         let start = self.start;
-        let storage = self.storage();
+        let storage = &self.storage;
         assert_eq!(storage[start], 0);
         assert_eq!(storage[start - lent.len..].as_ptr(), lent.start);
         storage[start - lent.len..start].to_vec()
@@ -173,12 +162,8 @@ impl Turn {
         if self.is_empty() {
             return Ok(());
         }
-        let (start, end, covered) = (self.start, self.end, self.covered);
-        let storage = match &mut self.own {
-            Some(own) => own.storage(),
-            None => &mut self.scratch[..],
-        };
-        let first = [covered.unwrap_or(storage[start])];
+        let (start, end, storage) = (self.start, self.end, &self.storage);
+        let first = [self.covered.unwrap_or(storage[start])];
         let mut kept = Some(pool.take());
         pool.append(&mut kept, &first)?;
         pool.append(&mut kept, &storage[start + 1..end])?;
@@ -193,25 +178,21 @@ impl Turn {
         self.uncover();
         let (start, end) = (self.start, self.end);
         (self.start, self.end) = (0, 0);
-        match self.own.take() {
-            Some(mut own) => {
-                if start < end && reader.input.is_none() {
-                    own.close(start, self.searched);
-                    reader.input = Some(own);
-                } else {
-                    pool.give(own);
-                }
-                Ok(())
+        if let Some(mut own) = self.own.take() {
+            own.swap(&mut self.storage);
+            if start < end && reader.input.is_none() {
+                own.keep_from(start, self.searched);
+                reader.input = Some(own);
+            } else {
+                pool.give(own);
             }
-            None if start < end => {
-                pool.append(&mut reader.input, &self.scratch[start..end])?;
-                if let Some(input) = &mut reader.input {
-                    input.searched = self.searched;
-                }
-                Ok(())
+        } else if start < end {
+            pool.append(&mut reader.input, &self.storage[start..end])?;
+            if let Some(input) = &mut reader.input {
+                input.searched = self.searched;
             }
-            None => Ok(()),
         }
+        Ok(())
     }
 
     /// Nobody wants what is left, though a callback may still hold what it was lent.
@@ -223,7 +204,8 @@ impl Turn {
     pub fn abandon(&mut self, pool: &mut Pool) {
         self.covered = None;
         (self.start, self.end) = (0, 0);
-        if let Some(own) = self.own.take() {
+        if let Some(mut own) = self.own.take() {
+            own.swap(&mut self.storage);
             pool.give(own);
         }
     }

@@ -83,13 +83,13 @@ impl Hub {
     /// Something may be new in the output. True: it stands above the high mark.
     #[inline]
     pub(super) fn gathered(&mut self, id: Id<Connection>) -> bool {
-        self.touch(id);
         let Some(connection) = self.connections.get(id) else { return false };
         let buffered = connection.writer.buffered();
-        if buffered < GATHER {
+        if buffered < GATHER && connection.is(is::DIRTY) {
             return buffered > connection.marks().high;
         }
-        if connection.is(is::WRITABLE) {
+        self.touch(id);
+        if buffered >= GATHER {
             self.flush_one(id);
         }
         self.connections
