@@ -1,0 +1,46 @@
+/* A plugin that links eddy is loaded and unloaded while a thread that used it lives on: the library stays (-z nodelete),
+ * so what runs at that thread's end still has its code. And a header older or newer than the library can be told. */
+#include <dlfcn.h>
+#include <eddy.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char *path;
+static sem_t used, closed;
+
+static void *use(void *arg)
+{
+    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (library == NULL) return arg;
+    eddy_loop *(*loop_new)(void);
+    int (*run)(eddy_loop *);
+    const char *(*version)(void);
+    *(void **)&loop_new = dlsym(library, "eddy_loop_new");
+    *(void **)&run = dlsym(library, "eddy_loop_run");
+    *(void **)&version = dlsym(library, "eddy_version");
+    int ok = run(loop_new()) == 0 && strcmp(version(), EDDY_VERSION) == 0;
+    dlclose(library);
+    sem_post(&used);
+    sem_wait(&closed);
+    return ok ? NULL : arg; /* and with the thread its loop ends, in code that must be there */
+}
+
+int main(int argc, char **argv)
+{
+    (void)argc;
+    path = argv[1];
+    sem_init(&used, 0, 0);
+    sem_init(&closed, 0, 0);
+    for (int round = 0; round < 20; round++) {
+        pthread_t thread;
+        void *failed;
+        if (pthread_create(&thread, NULL, use, &thread) != 0) return 1;
+        sem_wait(&used);
+        sem_post(&closed);
+        pthread_join(thread, &failed);
+        if (failed != NULL) return printf("round %d failed\n", round), 1;
+    }
+    return 0;
+}
