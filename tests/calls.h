@@ -1,5 +1,6 @@
-/* The system's calls as a program of tests sees them: what is defined here stands before the C library's own functions
- * of the same names, also for libeddy. So a test can count what is sent, and let the kernel be stingy. */
+/* The system's calls as a program of tests sees them: what is defined here stands before the C library's
+ * own functions of the same names, also for libeddy. So a test can count what is sent, and let the kernel
+ * be stingy. */
 #ifndef EDDY_TEST_CALLS_H
 #define EDDY_TEST_CALLS_H
 

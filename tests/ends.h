@@ -104,7 +104,8 @@ PLAIN void end_pump(eddy_loop *loop, unsigned milliseconds)
     RUN_UNTIL(loop, rung.count > 0);
 }
 
-/* As RUN_UNTIL, for what nobody waits for: a loop without a timer and without an operation has nothing to run for. */
+/* As RUN_UNTIL, for what nobody waits for: a loop without a timer and without an operation has nothing to
+ * run for. */
 #define PUMP_UNTIL(loop, condition)                                                                \
     do {                                                                                           \
         const uint64_t pump_deadline = plain_now() + 10000 * (uint64_t)eddy_test_slow();           \
@@ -114,8 +115,8 @@ PLAIN void end_pump(eddy_loop *loop, unsigned milliseconds)
         }                                                                                          \
     } while (0)
 
-/* Runs the loop while the peer reads to its end, and checks the pattern: how many bytes came. error gets the number of
- * the error that ended it, 0 for an end in peace. */
+/* Runs the loop while the peer reads to its end, and checks the pattern: how many bytes came. error gets
+ * the number of the error that ended it, 0 for an end in peace. */
 PLAIN size_t end_peer_reads_pattern(struct end *end, int *error)
 {
     static char bytes[65536];

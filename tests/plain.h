@@ -1,5 +1,5 @@
-/* Peers made of plain, blocking socket calls, so that eddy is tested against something that is not eddy. Whatever
- * goes wrong on this side is a failure of the test. Nothing here asks for a fixed port. */
+/* Peers made of plain, blocking socket calls, so that eddy is tested against something that is not eddy.
+ * Whatever goes wrong on this side is a failure of the test. Nothing here asks for a fixed port. */
 #ifndef EDDY_TEST_PLAIN_H
 #define EDDY_TEST_PLAIN_H
 
@@ -24,7 +24,7 @@
 
 #define PLAIN __attribute__((unused)) static
 
-/* ---- time ------------------------------------------------------------------------------------------------- */
+/* ---- time ---------------------------------------------------------------------------------------------- */
 
 PLAIN uint64_t plain_clock(clockid_t clock)
 {
@@ -44,7 +44,7 @@ PLAIN uint64_t plain_cpu(void)
     return plain_clock(CLOCK_PROCESS_CPUTIME_ID);
 }
 
-/* ---- sockets ---------------------------------------------------------------------------------------------- */
+/* ---- sockets ------------------------------------------------------------------------------------------- */
 
 PLAIN int plain_ok(int result, const char *what)
 {
@@ -169,7 +169,8 @@ PLAIN void plain_tcp_pair(int ends[2])
     close(listener);
 }
 
-/* A listener whose queue is full, so that the next connect neither fails nor ends: the host drops its packet. */
+/* A listener whose queue is full, so that the next connect neither fails nor ends: the host drops its
+ * packet. */
 struct plain_full {
     int listener, waiting[2];
     uint16_t port;
@@ -193,7 +194,7 @@ PLAIN void plain_full_close(struct plain_full *full)
     close(full->listener);
 }
 
-/* ---- unix sockets ------------------------------------------------------------------------------------------ */
+/* ---- unix sockets -------------------------------------------------------------------------------------- */
 
 /* A path that begins with '@' is an abstract name. */
 PLAIN socklen_t plain_unix_address(struct sockaddr_un *address, const char *path)
@@ -253,11 +254,12 @@ PLAIN const char *plain_directory(void)
 
 PLAIN const char *plain_path(char *path, size_t size, const char *directory, const char *name)
 {
-    if ((size_t)snprintf(path, size, "%s/%s", directory, name) >= size) FAIL("too long: %s/%s", directory, name);
+    int len = snprintf(path, size, "%s/%s", directory, name);
+    if (len < 0 || (size_t)len >= size) FAIL("too long: %s/%s", directory, name);
     return path;
 }
 
-/* ---- bytes ------------------------------------------------------------------------------------------------- */
+/* ---- bytes --------------------------------------------------------------------------------------------- */
 
 PLAIN void plain_send(int fd, const void *bytes, size_t len)
 {
@@ -317,8 +319,8 @@ PLAIN void plain_check_pattern(const char *bytes, size_t len, size_t from)
         if (bytes[i] != plain_pattern(from + i)) FAIL("byte %zu of the stream is wrong", from + i);
 }
 
-/* Reads to the end, waiting, and checks that what comes is the pattern from its beginning: how many bytes came. error
- * gets the number of the error that ended it, 0 for an end in peace. */
+/* Reads to the end, waiting, and checks that what comes is the pattern from its beginning: how many bytes
+ * came. error gets the number of the error that ended it, 0 for an end in peace. */
 PLAIN size_t plain_recv_pattern(int fd, int *error)
 {
     static char bytes[65536];
@@ -342,7 +344,7 @@ PLAIN void plain_reset(int fd)
     close(fd);
 }
 
-/* ---- threads, for a peer that must wait by itself ---------------------------------------------------------- */
+/* ---- threads, for a peer that must wait by itself ------------------------------------------------------ */
 
 PLAIN pthread_t plain_start(void *(*run)(void *), void *arg)
 {
@@ -358,7 +360,7 @@ PLAIN void plain_join(pthread_t thread)
     if (error != 0) FAIL("pthread_join: %s", strerror(error));
 }
 
-/* ---- the process ------------------------------------------------------------------------------------------- */
+/* ---- the process --------------------------------------------------------------------------------------- */
 
 PLAIN int plain_descriptors(void)
 {

@@ -43,7 +43,7 @@ static struct end full_end(void)
     return end;
 }
 
-/* ---- when it pauses, and when it resumes ------------------------------------------------------------------------ */
+/* ---- when it pauses, and when it resumes --------------------------------------------------------------- */
 
 TEST(reading_pauses_above_twice_the_limit, "R80")
 {
@@ -242,7 +242,7 @@ TEST(after_close_a_full_reader_can_still_be_emptied, "R89 C9")
     end_free(&end);
 }
 
-/* ---- floods ------------------------------------------------------------------------------------------------------ */
+/* ---- floods -------------------------------------------------------------------------------------------- */
 
 struct flood {
     int fd;
@@ -285,8 +285,8 @@ static void check_held_up(eddy_loop *loop, const struct flood *flood)
     CHECK(!atomic_load(&flood->over));
 }
 
-/* How much more memory there is than before: two limits, one block that is being read, and some slack; more where freed
- * memory is kept to find faults. */
+/* How much more memory there is than before: two limits, one block that is being read, and some slack; more
+ * where freed memory is kept to find faults. */
 static void check_growth(size_t before)
 {
     size_t now = plain_resident(), allowed = 2 * 64 * KIB + 64 * KIB + 512 * KIB;
@@ -520,7 +520,7 @@ TEST(memory_is_given_back_after_a_burst, "")
     eddy_loop_free(loop);
 }
 
-/* ---- the other direction ------------------------------------------------------------------------------------------ */
+/* ---- the other direction ------------------------------------------------------------------------------- */
 
 struct pump {
     struct end *end;

@@ -1,5 +1,5 @@
-/* Opening connections, and what a connection's end tells: names and addresses, sockets made elsewhere, ends of streams,
- * resets, signals. */
+/* Opening connections, and what a connection's end tells: names and addresses, sockets made elsewhere, ends
+ * of streams, resets, signals. */
 #include "ends.h"
 
 #include <dlfcn.h>
@@ -10,10 +10,10 @@
 #include <signal.h>
 #include <stdatomic.h>
 
-/* ---- the resolver ------------------------------------------------------------------------------------------ */
+/* ---- the resolver -------------------------------------------------------------------------------------- */
 
-/* This program's resolver stands before the C library's, also for libeddy. It answers for names that end in ".test"
- * and leaves all others to the real one. */
+/* This program's resolver stands before the C library's, also for libeddy. It answers for names that end in
+ * ".test" and leaves all others to the real one. */
 static struct {
     const char *answers[4]; /* addresses, in order; none: an empty answer */
     int error;              /* or this EAI_... */
@@ -97,7 +97,7 @@ void freeaddrinfo(struct addrinfo *info)
     }
 }
 
-/* ---- helpers ----------------------------------------------------------------------------------------------- */
+/* ---- helpers ------------------------------------------------------------------------------------------- */
 
 static void open_to(eddy_loop *loop, struct got *opened, const char *host, uint16_t port,
                     const eddy_options *options)
@@ -135,7 +135,7 @@ static int option_of(int fd, int level, int option)
     return value;
 }
 
-/* ---- opening ----------------------------------------------------------------------------------------------- */
+/* ---- opening ------------------------------------------------------------------------------------------- */
 
 TEST(an_address_is_connected_to_without_asking_the_resolver, "O2")
 {
@@ -599,7 +599,7 @@ TEST(an_address_spelt_wrongly_is_never_connected_to, "")
     eddy_loop_free(loop);
 }
 
-/* ---- descriptors made elsewhere ---------------------------------------------------------------------------- */
+/* ---- descriptors made elsewhere ------------------------------------------------------------------------ */
 
 TEST(a_connected_socket_made_elsewhere_becomes_a_connection, "O1 V22")
 {
@@ -695,7 +695,7 @@ TEST(a_descriptor_that_is_a_connection_already_does_not_become_another, "O14")
     end_free(&end);
 }
 
-/* ---- what a connection tells -------------------------------------------------------------------------------- */
+/* ---- what a connection tells --------------------------------------------------------------------------- */
 
 static void read_in_callback(struct got *opened, void *data)
 {
@@ -1035,7 +1035,7 @@ TEST(both_sides_may_close_at_once, "C8")
     eddy_loop_free(loop);
 }
 
-/* ---- signals ------------------------------------------------------------------------------------------------ */
+/* ---- signals ------------------------------------------------------------------------------------------- */
 
 static bool sigpipe_is_default(void)
 {

@@ -140,7 +140,7 @@ static int option_of(intptr_t fd, int level, int option)
     return value;
 }
 
-/* ---- serving ------------------------------------------------------------------------------------------------ */
+/* ---- serving ------------------------------------------------------------------------------------------- */
 
 TEST(a_client_is_told_with_its_reader_and_writer, "V1")
 {
@@ -537,12 +537,12 @@ TEST(a_started_server_is_serving, "")
     CHECK_INT(early.started.count, 1);
 }
 
-/* ---- hostile clients ---------------------------------------------------------------------------------------- */
+/* ---- hostile clients ----------------------------------------------------------------------------------- */
 
 TEST(without_descriptors_clients_wait_and_nothing_spins, "V12")
 {
     enum { MOST = 256 };
-    if (plain_on_valgrind()) return; /* it accepts a connection, drops it, and says that there was no descriptor */
+    if (plain_on_valgrind()) return; /* it accepts, drops, and says that it could not */
     eddy_loop *loop = eddy_loop_new();
     CLIENTS(clients, .way = GREET);
     struct reports reports = { .count = 0 };
@@ -622,7 +622,7 @@ TEST(thousands_that_connect_and_reset_do_no_harm, "V12 V23")
     eddy_loop_free(loop);
 }
 
-/* ---- closing ------------------------------------------------------------------------------------------------ */
+/* ---- closing ------------------------------------------------------------------------------------------- */
 
 TEST(close_stops_listening_and_leaves_the_clients, "V16 V17")
 {
@@ -861,7 +861,7 @@ TEST(a_loop_that_is_freed_ends_its_servers, "V17")
     close(peer);
 }
 
-/* ---- descriptors made elsewhere ------------------------------------------------------------------------------ */
+/* ---- descriptors made elsewhere ------------------------------------------------------------------------ */
 
 TEST(a_listening_socket_made_elsewhere_becomes_a_server, "V21")
 {

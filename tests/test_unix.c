@@ -32,7 +32,8 @@ static void clients_release(struct clients *clients)
 
 #define CLIENTS(name) struct clients name __attribute__((cleanup(clients_release))) = { .count = 0 }
 
-static eddy_server *serve_with(eddy_loop *loop, struct clients *clients, const char *path, const eddy_options *options)
+static eddy_server *serve_with(eddy_loop *loop, struct clients *clients, const char *path,
+                               const eddy_options *options)
 {
     int before = clients->started.count;
     START(&clients->started, eddy_start_unix_server(loop, on_client, path, options, on_started, clients));
@@ -88,7 +89,7 @@ static void file_of(const char *path, const char *text)
     fclose(file);
 }
 
-/* ---- serving and connecting ---------------------------------------------------------------------------------- */
+/* ---- serving and connecting ---------------------------------------------------------------------------- */
 
 TEST(a_path_is_served_and_connected_to, "U1 V1")
 {
@@ -189,7 +190,7 @@ TEST(an_abstract_name_leaves_no_file, "U4")
     eddy_loop_free(loop);
 }
 
-/* ---- what may lie at a path ---------------------------------------------------------------------------------- */
+/* ---- what may lie at a path ---------------------------------------------------------------------------- */
 
 TEST(a_stale_socket_file_is_replaced, "U2")
 {
@@ -393,7 +394,7 @@ TEST(the_file_of_a_successor_is_not_removed, "U7")
     CHECK_INT(rmdir(directory), 0);
 }
 
-/* ---- peers --------------------------------------------------------------------------------------------------- */
+/* ---- peers --------------------------------------------------------------------------------------------- */
 
 static void send_with_descriptors(int fd, const char *text, int count)
 {

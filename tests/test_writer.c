@@ -40,7 +40,7 @@ static void check_peer_gets_nothing(struct end *end)
     CHECK_INT(plain_look(end->peer, &byte, 1), -EAGAIN);
 }
 
-/* ---- writing ------------------------------------------------------------------------------------------------ */
+/* ---- writing ------------------------------------------------------------------------------------------- */
 
 TEST(what_is_written_is_sent_in_the_same_turn, "W1")
 {
@@ -437,7 +437,7 @@ TEST(the_transport_is_the_live_one, "W15")
     end_free(&end);
 }
 
-/* ---- flow control ------------------------------------------------------------------------------------------- */
+/* ---- flow control -------------------------------------------------------------------------------------- */
 
 TEST(water_marks_have_defaults_and_derive_from_each_other, "F1")
 {
@@ -453,7 +453,8 @@ TEST(water_marks_have_defaults_and_derive_from_each_other, "F1")
     end_free(&end);
 }
 
-/* Whether the writer finds that a buffer of so many bytes stands above its high-water mark. Nothing is sent. */
+/* Whether the writer finds that a buffer of so many bytes stands above its high-water mark. Nothing is
+ * sent. */
 static bool is_high(size_t size, size_t high, size_t low)
 {
     struct end end = end_unix(NULL);
@@ -492,8 +493,8 @@ static void note_size(struct got *got, void *data)
     *(size_t *)data = eddy_writer_get_write_buffer_size(got->writer);
 }
 
-/* Lets the peer read a little at a time until the drain is through, which must come in the turn after the mark is
- * reached. Gives what was buffered then. */
+/* Lets the peer read a little at a time until the drain is through, which must come in the turn after the
+ * mark is reached. Gives what was buffered then. */
 static size_t drained_at(size_t high_mark, size_t low_mark, size_t low)
 {
     struct end end = end_unix(NULL);
@@ -718,7 +719,7 @@ TEST(a_drain_goes_well_when_close_flushes_all, "F13 K1")
     end_free(&end);
 }
 
-/* ---- closing ------------------------------------------------------------------------------------------------ */
+/* ---- closing ------------------------------------------------------------------------------------------- */
 
 TEST(close_sends_what_is_queued_and_then_ends, "K1 K2 K3")
 {
@@ -1011,13 +1012,15 @@ TEST(a_peer_that_never_reads_does_not_hold_up_another, "K4")
     CHECK_INT(drained.code, EDDY_ECANCELED);
 }
 
-/* ---- what is known about a connection ------------------------------------------------------------------------ */
+/* ---- what is known about a connection ------------------------------------------------------------------ */
 
 TEST(a_writer_knows_its_names_and_its_socket, "K6")
 {
     struct end end = end_tcp(NULL);
+    struct reports reports = { .count = 0 };
     char expected[64];
     size_t len = 0;
+    eddy_loop_set_exception_handler(end.loop, got_report, &reports);
     snprintf(expected, sizeof expected, "127.0.0.1:%u", plain_port(end.peer));
     CHECK_STR(eddy_writer_get_extra_info(end.writer, "peername", &len), expected);
     CHECK_INT(len, strlen(expected));
@@ -1029,6 +1032,8 @@ TEST(a_writer_knows_its_names_and_its_socket, "K6")
     CHECK(eddy_writer_get_extra_info(end.writer, "horoscope", &len) == NULL);
     CHECK_INT(len, 0);
     CHECK(eddy_writer_get_extra_info(end.writer, NULL, NULL) == NULL);
+    settle(end.loop);
+    CHECK_INT(reports.count, 1);
     CHECK_INT(eddy_transport_set_extra_info(eddy_writer_transport(end.writer), "user", "an\0na", 5), 0);
     const char *user = eddy_writer_get_extra_info(end.writer, "user", &len);
     CHECK_BYTES(user, len, "an\0na");

@@ -4,6 +4,8 @@
 //! some. Either way a callback is lent them where they lie, followed by a NUL; what the NUL covers is put back before
 //! anything looks at the buffer again. Only what nobody has asked for when the turn ends is copied to the stream.
 
+use memchr::memchr;
+
 use super::buffer::{Buffer, NoMemory, Pool};
 use super::reader::{Reader, Separators, Verdict, Want};
 use crate::callback::Lent;
@@ -82,7 +84,10 @@ impl Turn {
     /// Room to receive into. What is left for the stream is kept by it first.
     #[inline]
     pub fn room(&mut self, reader: &mut Reader, pool: &mut Pool) -> Result<&mut [u8], NoMemory> {
-        self.finish(reader, pool)?;
+        if self.start < self.end || self.own.is_some() {
+            self.finish(reader, pool)?;
+        }
+        self.uncover();
         Ok(&mut self.storage[..READ_SIZE])
     }
 
@@ -97,6 +102,22 @@ impl Turn {
             (self.start, self.end, self.searched) = (start, n, 0);
         }
         Ok(())
+    }
+
+    /// Serves a readline that waits, if its line is here whole: nearly always, and with no more than it takes.
+    #[inline]
+    pub fn line(&mut self, reader: &Reader) -> Option<Lent> {
+        if reader.want != Want::Line || reader.canceled {
+            return None;
+        }
+        self.uncover();
+        let searched = self.start + self.searched;
+        if searched == self.end {
+            return None;
+        }
+        let newline = searched + memchr(b'\n', self.storage.get(searched..self.end)?)?;
+        let len = newline - self.start;
+        if len > reader.limit { None } else { Some(self.lend(len + 1)) }
     }
 
     /// Serves the read that waits, if what is here will do.

@@ -12,11 +12,13 @@ pub struct Marks {
 
 impl Default for Marks {
     fn default() -> Marks {
-        Marks { high: 64 * 1024, low: 16 * 1024 }
+        Marks::DEFAULT
     }
 }
 
 impl Marks {
+    pub const DEFAULT: Marks = Marks { high: 64 * 1024, low: 16 * 1024 };
+
     /// asyncio's rule; None: what the other one says, or the default.
     pub fn new(high: Option<usize>, low: Option<usize>) -> Result<Marks, Refusal> {
         let high = match (high, low) {
@@ -40,6 +42,12 @@ pub struct Writer {
 }
 
 impl Writer {
+    /// Nothing to send, and nobody waits for that.
+    #[inline]
+    pub fn is_quiet(&self) -> bool {
+        self.output.is_none() && !self.paused && !self.eof
+    }
+
     #[inline]
     pub fn buffered(&self) -> usize {
         self.output.as_ref().map_or(0, |output| output.len())

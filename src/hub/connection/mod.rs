@@ -14,12 +14,12 @@ use socket2::Domain;
 
 use super::custom::Custom;
 use super::{Hub, Server};
-use crate::callback::Callback;
+use crate::callback::{Callback, Lent};
 use crate::error::{Error, Refusal};
 use crate::event::Event;
 use crate::hub::Call;
 use crate::net;
-use crate::stream::{Marks, Reader, Separators, Settled, Writer};
+use crate::stream::{Marks, Reader, Separators, Settled, Want, Writer};
 use crate::table::Id;
 
 /// One stream's share of a turn, so that one peer cannot starve the rest.
@@ -197,6 +197,15 @@ impl Connection {
     #[inline]
     fn may_receive(&self) -> bool {
         self.flags & (is::READABLE | is::CLOSING | is::LOST | is::USER_PAUSED | is::PEER_EOF) == is::READABLE
+    }
+
+    /// A read may be over though there is no byte: at the end, after an error, when cancelled, when none was asked for.
+    #[inline]
+    fn may_settle_empty(&self) -> bool {
+        self.reader.eof
+            || self.reader.canceled
+            || self.rare.is_some()
+            || matches!(self.reader.want, Want::Some(0) | Want::Exactly(0))
     }
 
     /// asyncio's back-pressure: reading pauses above twice the limit, and goes on at the limit, or when somebody waits
@@ -408,9 +417,11 @@ impl Hub {
             return self.turn.abandon(&mut self.pool);
         };
         if self.turn.finish(&mut connection.reader, &mut self.pool).is_err() {
-            self.lose(id, Some(no_memory()));
+            return self.lose(id, Some(no_memory()));
         }
-        self.remove_if_over(id);
+        if connection.is(is::LOST) || connection.faces == 0 {
+            self.remove_if_over(id);
+        }
     }
 
     /// The next thing to tell somebody about this connection. None: its turn is over.
@@ -420,40 +431,63 @@ impl Hub {
             self.rejoin(id);
         }
         loop {
-            if self.connections.get(id)?.is(is::SPECIAL)
-                && let Some(call) = self.special(id)
+            let mut connection = self.connections.get_mut(id)?;
+            if connection.is(is::SPECIAL) {
+                if let Some(call) = self.special(id) {
+                    return Some(call);
+                }
+                connection = self.connections.get_mut(id)?;
+            }
+            if self.turn_calls >= TURN_CALLS {
+                if connection.reader.is_waiting() {
+                    self.again(id);
+                }
+            } else if let Some(bytes) = self.turn.line(&connection.reader) {
+                return Some(self.give(id, bytes));
+            } else if connection.reader.is_waiting()
+                && (!self.turn.is_empty() || connection.may_settle_empty())
+                && let Some(call) = self.settle(id)
             {
                 return Some(call);
-            }
-            let connection = self.connections.get_mut(id)?;
-            if connection.reader.is_waiting() {
-                let (separators, failed) = match &connection.rare {
-                    None => (&NO_SEPARATORS, false),
-                    Some(rare) => (&rare.separators, rare.exception.is_some()),
-                };
-                if self.turn_calls >= TURN_CALLS {
-                    self.again(id);
-                } else {
-                    match self.turn.settle(&mut connection.reader, separators, failed) {
-                        Settled::Bytes(bytes) => {
-                            let callback = connection.reader.disarm();
-                            self.waiting -= 1;
-                            self.turn_calls += 1;
-                            return Some(Call::Read { callback, stream: id, bytes });
-                        }
-                        Settled::Waiting if !failed => {}
-                        settled => {
-                            if let Some(call) = self.read_failed(id, settled) {
-                                return Some(call);
-                            }
-                        }
-                    }
-                }
             }
             if !self.receive(id) {
                 return if self.connections.get(id)?.is(is::LOST) { self.farewell(id) } else { None };
             }
         }
+    }
+
+    /// Settles the read that waits, if it can be.
+    fn settle(&mut self, id: Id<Connection>) -> Option<Call> {
+        let connection = self.connections.get_mut(id)?;
+        let (separators, failed) = match &connection.rare {
+            None => (&NO_SEPARATORS, false),
+            Some(rare) => (&rare.separators, rare.exception.is_some()),
+        };
+        let error = match self.turn.settle(&mut connection.reader, separators, failed) {
+            Settled::Bytes(bytes) => return Some(self.give(id, bytes)),
+            Settled::Waiting if !failed => return None,
+            // What the peer had sent before it failed is received first.
+            Settled::Waiting if connection.may_receive() => return None,
+            Settled::Waiting => connection.exception()?.clone(),
+            Settled::Canceled => Error::Canceled,
+            Settled::Incomplete { partial, expected } => Error::Incomplete { partial, expected },
+            Settled::Overrun { consumed, found } => Error::Limit { consumed, found },
+            Settled::NoMemory => no_memory(),
+        };
+        let callback = connection.reader.disarm();
+        self.waiting -= 1;
+        self.turn_calls += 1;
+        Some(Call::ReadFailed { callback, stream: id, error: Box::new(error) })
+    }
+
+    /// The read that waits gets these bytes.
+    #[inline]
+    fn give(&mut self, id: Id<Connection>, bytes: Lent) -> Call {
+        let callback =
+            self.connections.get_mut(id).map(|connection| connection.reader.disarm()).unwrap_or_default();
+        self.waiting -= 1;
+        self.turn_calls += 1;
+        Call::Read { callback, stream: id, bytes }
     }
 
     /// A callback had the turn's bytes moved to the stream: the turn goes on from there.
@@ -486,23 +520,6 @@ impl Hub {
             return Some(Call::Stream { callback, stream: Some(id), error: None });
         }
         if connection.is(is::ANSWERS) { self.answer_drain(id) } else { None }
-    }
-
-    /// A read that got no bytes; None: it waits for what the peer had sent before it failed.
-    #[cold]
-    fn read_failed(&mut self, id: Id<Connection>, settled: Settled) -> Option<Call> {
-        let error = match settled {
-            Settled::Canceled => Error::Canceled,
-            Settled::Incomplete { partial, expected } => Error::Incomplete { partial, expected },
-            Settled::Overrun { consumed, found } => Error::Limit { consumed, found },
-            Settled::NoMemory => no_memory(),
-            Settled::Waiting if self.may_receive(id) => return None,
-            Settled::Waiting | Settled::Bytes(_) => self.connections.get(id)?.exception()?.clone(),
-        };
-        let callback = self.connections.get_mut(id)?.reader.disarm();
-        self.waiting -= 1;
-        self.turn_calls += 1;
-        Some(Call::ReadFailed { callback, stream: id, error: Box::new(error) })
     }
 }
 

@@ -11,10 +11,6 @@ use crate::stream::{Buffer, READ_SIZE, Separators, Want};
 use crate::table::Id;
 
 impl Hub {
-    pub(super) fn may_receive(&self, id: Id<Connection>) -> bool {
-        self.connections.get(id).is_some_and(Connection::may_receive)
-    }
-
     /// Receives once, if the socket has something and the reader has room. True: there is news.
     #[inline]
     pub(super) fn receive(&mut self, id: Id<Connection>) -> bool {
@@ -106,7 +102,8 @@ impl Hub {
 
     // ---- asking to read ---------------------------------------------------------------------------------------
 
-    #[inline]
+    // Inlined into each export: a callback that reads on pays for one call.
+    #[inline(always)]
     pub fn read(&mut self, id: Id<Connection>, want: Want, callback: Callback) -> Result<i64, Refusal> {
         self.accepting()?;
         let serial = self.next_serial();
@@ -117,9 +114,7 @@ impl Hub {
             self.turn.rearm();
         } else if connection.flags & (is::READABLE | is::LOST | is::READ_PAUSED) != 0
             || connection.reader.input.is_some()
-            || connection.reader.eof
-            || matches!(want, Want::Some(0) | Want::Exactly(0))
-            || connection.exception().is_some()
+            || connection.may_settle_empty()
         {
             self.enqueue(id);
         }

@@ -27,6 +27,14 @@ impl Hub {
         if !connection.takes_output()? {
             return Ok(false);
         }
+        if connection.is(is::DIRTY)
+            && connection.rare.is_none()
+            && let Some(output) = &mut connection.writer.output
+            && output.len() + bytes.len() < GATHER.min(Marks::DEFAULT.high)
+        {
+            // One more in a batch: it is known that there is something to send, and that it is not much.
+            return output.append(bytes).map(|()| false).map_err(|_| Refusal::Full);
+        }
         if bytes.len() >= DIRECT_WRITE && connection.writer.output.is_none() {
             return self.write_through(id, bytes);
         }
@@ -152,6 +160,9 @@ impl Hub {
     /// After an attempt to send: the marks, and what waits for the output to be empty.
     pub(super) fn flushed(&mut self, id: Id<Connection>) {
         let Some(connection) = self.connections.get_mut(id) else { return };
+        if connection.writer.is_quiet() && !connection.is(is::BLOCKED | is::CLOSING) {
+            return;
+        }
         let marks = connection.marks();
         let resume = connection.writer.judge(marks);
         let blocked = connection.writer.output.is_some();
