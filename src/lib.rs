@@ -14,7 +14,7 @@
 //! - [`event`]: the poll, the timers, and what other threads may touch. Knows no objects.
 //! - [`table`]: objects by ticket. [`callback`]: C functions, as the core knows them. [`error`]: what can go wrong.
 //!
-//! The core never calls anybody: [`hub::Hub::next`] says whom to call and with what, and the door calls C with nothing
+//! The core never calls anybody: [`hub::Hub::next_call`] says whom to call and with what, and the door calls C with nothing
 //! borrowed. So a callback may do anything, and never runs early.
 
 #![deny(unsafe_code)]

@@ -552,7 +552,7 @@ pub(super) unsafe fn list<'a>(list: *const eddy_bytes, count: usize) -> Result<&
 }
 
 /// The bytes of a list that has been looked through.
-pub(super) fn each<'a>(list: &'a [eddy_bytes]) -> impl Iterator<Item = &'a [u8]> + Clone {
+pub(super) fn each(list: &[eddy_bytes]) -> impl Iterator<Item = &[u8]> + Clone {
     // SAFETY: `list` has checked each one, and its caller has promised for each.
     list.iter().map(|one| unsafe { bytes(one.data, one.len) }.unwrap_or(&[]))
 }

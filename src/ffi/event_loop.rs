@@ -104,7 +104,7 @@ fn drive(function: &'static str, r#loop: *mut eddy_loop, run: Run) -> Result<boo
 /// within a callback of the same loop. asyncio: run_until_complete().
 #[unsafe(no_mangle)]
 pub extern "C" fn eddy_loop_run(r#loop: *mut eddy_loop) -> c_int {
-    drive("eddy_loop_run", r#loop, Run { while_alive: true, ..Run::default() }).map_or_else(code, |_| 0)
+    drive("eddy_loop_run", r#loop, Run { while_alive: true, one_round: None }).map_or_else(code, |_| 0)
 }
 
 /// Until eddy_loop_stop().
@@ -117,7 +117,7 @@ pub extern "C" fn eddy_loop_run_forever(r#loop: *mut eddy_loop) -> c_int {
 #[unsafe(no_mangle)]
 pub extern "C" fn eddy_loop_run_once(r#loop: *mut eddy_loop, timeout_ms: c_int) -> c_int {
     let limit = u64::try_from(timeout_ms).ok().map(Duration::from_millis);
-    let run = Run { while_alive: true, one_round: Some(limit), ..Run::default() };
+    let run = Run { while_alive: true, one_round: Some(limit) };
     drive("eddy_loop_run_once", r#loop, run).map_or_else(code, c_int::from)
 }
 

@@ -1,6 +1,6 @@
 //! The event loop's inside: it owns every object, by ticket, and is the only place where sockets and readers meet.
 //!
-//! It calls nobody. The door asks [`Hub::next`] whom to call, calls with nothing borrowed, and asks again; when there
+//! It calls nobody. The door asks [`Hub::next_call`] whom to call, calls with nothing borrowed, and asks again; when there
 //! is nobody to call it asks [`Hub::wait`]. So a round goes:
 //!
 //! 1. what was queued when the round began (posts, timers, streams that have something to tell), then the events, one
@@ -16,6 +16,8 @@ mod connection;
 mod custom;
 mod opening;
 mod serving;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::io;
@@ -248,7 +250,7 @@ impl Hub {
             if self.stopping {
                 return Ok(None);
             }
-            if let Some(call) = self.next() {
+            if let Some(call) = self.next_call() {
                 return Ok(Some(call));
             }
             if self.waited && run.one_round.is_some() {
@@ -291,7 +293,7 @@ impl Hub {
 
     /// The next one to call. None: there is nobody, or the round is over.
     #[inline]
-    pub fn next(&mut self) -> Option<Call> {
+    pub fn next_call(&mut self) -> Option<Call> {
         if let Some(output) = self.lent_output.take() {
             self.pool.give(output);
         }
@@ -628,7 +630,7 @@ impl Hub {
 
     // ---- the end ----------------------------------------------------------------------------------------------
 
-    /// Cancels everything that waits. What is owed to callbacks is then had from [`next`](Hub::next), as ever.
+    /// Cancels everything that waits. What is owed to callbacks is then had from [`next_call`](Hub::next_call), as ever.
     pub fn end(&mut self) {
         self.flush();
         self.ending = true;
@@ -666,7 +668,7 @@ impl Hub {
     pub fn next_at_end(&mut self) -> Option<Call> {
         self.round_calls = 0;
         self.round_queue = self.queue.len();
-        self.next()
+        self.next_call()
     }
 
     pub fn describe(&self, number: usize) -> Option<String> {

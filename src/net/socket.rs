@@ -104,7 +104,7 @@ pub fn peer_address(fd: &OwnedFd) -> Option<SockAddr> {
     SockRef::from(fd).peer_addr().ok()
 }
 
-/// "127.0.0.1:80", "[::1]:80", a path, "@abstract"; None for a socket without a name.
+/// `127.0.0.1:80`, `[::1]:80`, a path, `@abstract`; None for a socket without a name.
 pub fn display(address: &SockAddr) -> Option<String> {
     if let Some(address) = address.as_socket() {
         return Some(address.to_string());
