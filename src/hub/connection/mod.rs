@@ -14,7 +14,7 @@ use socket2::Domain;
 
 use super::custom::Custom;
 use super::{Hub, Server};
-use crate::callback::{Callback, Lent};
+use crate::callback::Callback;
 use crate::error::{Error, Refusal};
 use crate::event::Event;
 use crate::hub::Call;
@@ -443,7 +443,9 @@ impl Hub {
                     self.again(id);
                 }
             } else if let Some(bytes) = self.turn.line(&connection.reader) {
-                return Some(self.give(id, bytes));
+                self.waiting -= 1;
+                self.turn_calls += 1;
+                return Some(Call::Read { callback: connection.reader.disarm(), stream: id, bytes });
             } else if connection.reader.is_waiting()
                 && (!self.turn.is_empty() || connection.may_settle_empty())
                 && let Some(call) = self.settle(id)
@@ -463,8 +465,13 @@ impl Hub {
             None => (&NO_SEPARATORS, false),
             Some(rare) => (&rare.separators, rare.exception.is_some()),
         };
-        let error = match self.turn.settle(&mut connection.reader, separators, failed) {
-            Settled::Bytes(bytes) => return Some(self.give(id, bytes)),
+        let settled = self.turn.settle(&mut connection.reader, separators, failed);
+        let error = match settled {
+            Settled::Bytes(bytes) => {
+                self.waiting -= 1;
+                self.turn_calls += 1;
+                return Some(Call::Read { callback: connection.reader.disarm(), stream: id, bytes });
+            }
             Settled::Waiting if !failed => return None,
             // What the peer had sent before it failed is received first.
             Settled::Waiting if connection.may_receive() => return None,
@@ -478,16 +485,6 @@ impl Hub {
         self.waiting -= 1;
         self.turn_calls += 1;
         Some(Call::ReadFailed { callback, stream: id, error: Box::new(error) })
-    }
-
-    /// The read that waits gets these bytes.
-    #[inline]
-    fn give(&mut self, id: Id<Connection>, bytes: Lent) -> Call {
-        let callback =
-            self.connections.get_mut(id).map(|connection| connection.reader.disarm()).unwrap_or_default();
-        self.waiting -= 1;
-        self.turn_calls += 1;
-        Call::Read { callback, stream: id, bytes }
     }
 
     /// A callback had the turn's bytes moved to the stream: the turn goes on from there.
