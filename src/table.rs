@@ -182,6 +182,11 @@ impl<T> Table<T> {
         }
     }
 
+    /// Room for so many, which inserting them then cannot lack. False: there is none.
+    pub fn reserve(&mut self, more: usize) -> bool {
+        self.slots.try_reserve(more).is_ok()
+    }
+
     /// None: there is no memory, or no place, for one more.
     pub fn insert(&mut self, value: T) -> Option<Id<T>> {
         let place = self.free_head;

@@ -33,8 +33,8 @@ struct Place {
     generation: AtomicUsize,
     serial: AtomicU32,
     hub: RefCell<Option<Box<Hub>>>,
-    /// What other threads may touch.
-    remote: Mutex<Option<Arc<Remote<Posted>>>>,
+    /// What other threads may touch, and the ticket of the loop whose that is.
+    remote: Mutex<Option<(usize, Arc<Remote<Posted>>)>>,
 }
 
 // SAFETY: `hub` is touched only by the thread that `owner` names. It changes from one to another only through
@@ -85,7 +85,7 @@ impl Drop for EndOfThread {
 }
 
 impl Place {
-    /// Takes the loop apart. Only its owner, or the only thread of a forked child, may.
+    /// Takes the loop apart; its owner does.
     fn vacate(&self) {
         if let Ok(mut hub) = self.hub.try_borrow_mut()
             && let Some(hub) = hub.take()
@@ -95,11 +95,27 @@ impl Place {
             drop(hub.remote().close());
         }
         self.number.store(0, Ordering::Relaxed);
-        // A forked child may find it locked by a thread that it does not have.
-        if let Ok(mut remote) = self.remote.try_lock() {
-            *remote = None;
-        }
+        *self.remote.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.owner.store(NOBODY, Ordering::Release);
+    }
+
+    /// Gives up the copy of a loop that a forked child has; the child's only thread does. The descriptors are closed
+    /// without a word to the epoll, which is the parent's too. What may still be in use stays where it is, and its place
+    /// is never used again: by a callback further down the stack, which holds what it was lent, or by a thread that
+    /// the child does not have, which stopped in the middle of anything, perhaps with a lock in its hand.
+    fn abandon(&self) {
+        self.number.store(0, Ordering::Relaxed);
+        let (Ok(mut hub), Ok(mut remote)) = (self.hub.try_borrow_mut(), self.remote.try_lock()) else {
+            return;
+        };
+        match &mut *hub {
+            Some(hub) if hub.is_running() => hub.drop_sockets(),
+            _ => {
+                *hub = None;
+                *remote = None;
+                self.owner.store(NOBODY, Ordering::Release);
+            }
+        }
     }
 
     #[cold]
@@ -155,41 +171,53 @@ pub(super) fn new_loop() -> Result<usize, Error> {
     // Asked for by name, so that the thread's end is told; too late if it is ending already.
     END.try_with(|_| ()).map_err(|_| end(libc::ESHUTDOWN))?;
     ME.with(|me| {
-        let claim = |place: &&Place| {
-            place.owner.compare_exchange(NOBODY, address(me), Ordering::Acquire, Ordering::Relaxed).is_ok()
-        };
-        let free = PLACES.iter().skip(1).find(claim).ok_or(end(libc::EMFILE))?;
-        let index = (free as *const Place as usize - PLACES.as_ptr() as usize) / size_of::<Place>();
-        let generation = free.generation.load(Ordering::Relaxed);
-        let number = table::loop_number(index, generation.wrapping_add(1));
-        match Hub::new(number, generation.wrapping_add(1), free.serial.load(Ordering::Relaxed)) {
-            Ok(hub) => {
-                *free.remote.lock().unwrap_or_else(PoisonError::into_inner) = Some(hub.remote().clone());
-                free.number.store(number, Ordering::Relaxed);
-                *free.hub.borrow_mut() = Some(Box::new(hub));
-                me.current.set(index);
-                Ok(number)
-            }
-            Err(error) => {
-                free.owner.store(NOBODY, Ordering::Release);
-                Err(Error::system("make a loop", &error))
-            }
-        }
+        me.inside.set(true);
+        let made = panic::catch_unwind(AssertUnwindSafe(|| settle_in(me)));
+        me.inside.set(false);
+        made.unwrap_or_else(|payload| {
+            std::mem::forget(payload);
+            Err(end(libc::ENOMEM))
+        })
     })
+}
+
+/// Finds a place for a new loop of this thread.
+fn settle_in(me: &Me) -> Result<usize, Error> {
+    for (index, place) in PLACES.iter().enumerate().skip(1) {
+        if place.owner.compare_exchange(NOBODY, address(me), Ordering::Acquire, Ordering::Relaxed).is_err() {
+            continue;
+        }
+        let (Ok(mut hub), Ok(mut remote)) = (place.hub.try_borrow_mut(), place.remote.try_lock()) else {
+            // Held since a fork, by a thread that this process does not have.
+            place.owner.store(FORKED, Ordering::Relaxed);
+            continue;
+        };
+        let generation = place.generation.load(Ordering::Relaxed).wrapping_add(1);
+        let number = table::loop_number(index, generation);
+        let made = Hub::new(number, generation, place.serial.load(Ordering::Relaxed)).map_err(|error| {
+            place.owner.store(NOBODY, Ordering::Release);
+            Error::system("make a loop", &error)
+        })?;
+        *remote = Some((number, made.remote().clone()));
+        *hub = Some(Box::new(made));
+        place.number.store(number, Ordering::Relaxed);
+        me.current.set(index);
+        return Ok(number);
+    }
+    Err(Error::System { what: "make a loop".into(), errno: libc::EMFILE })
 }
 
 pub(super) fn end_loop(number: usize) {
     PLACES[table::loop_of(number)].vacate();
 }
 
-/// True: the loop is a copy that fork left in a child, and is gone now. The descriptors are closed
-/// without a word to the epoll, which is the parent's too.
+/// True: the loop is a copy that fork left in a child, and is given up now.
 pub(super) fn end_forked(number: usize) -> bool {
     let place = &PLACES[table::loop_of(number)];
     let copy =
         place.owner.load(Ordering::Acquire) == FORKED && place.number.load(Ordering::Relaxed) == number;
     if copy {
-        place.vacate();
+        place.abandon();
     }
     copy
 }
@@ -211,6 +239,11 @@ pub(super) fn attach(number: usize) -> Result<(), Refusal> {
         let claimed =
             place.owner.compare_exchange(DETACHED, address(me), Ordering::Acquire, Ordering::Relaxed);
         claimed.map_err(|_| place.refusal(number))?;
+        if place.number.load(Ordering::Relaxed) != number {
+            // Another loop has come to live here in between, and is detached as well.
+            place.owner.store(DETACHED, Ordering::Release);
+            return Err(Refusal::Stale);
+        }
         me.current.set(table::loop_of(number));
         Ok(())
     })
@@ -225,8 +258,11 @@ pub(super) fn post(number: usize, callback: Callback) -> Result<(), Refusal> {
     if place.owner.load(Ordering::Relaxed) == FORKED {
         return Err(Refusal::Thread);
     }
-    let remote = place.remote.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(Refusal::Stale)?;
-    // The place may have changed hands in between; then this is the old one's, closed, and says so.
+    // Compared under the lock: the place may have changed hands since.
+    let remote = match &*place.remote.lock().unwrap_or_else(PoisonError::into_inner) {
+        Some((current, remote)) if *current == number => remote.clone(),
+        _ => return Err(Refusal::Stale),
+    };
     if remote.post(Posted::Call(callback)) { Ok(()) } else { Err(Refusal::Stale) }
 }
 

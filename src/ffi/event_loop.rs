@@ -16,16 +16,10 @@ use crate::hub::Run;
 /// asyncio: new_event_loop(). A thread may have several.
 #[unsafe(no_mangle)]
 pub extern "C" fn eddy_loop_new() -> *mut eddy_loop {
-    // A panic on the way out of memory is one more reason for NULL.
-    let made = std::panic::catch_unwind(door::new_loop);
-    match made {
-        Ok(Ok(number)) => number as *mut eddy_loop,
-        Ok(Err(error)) => {
+    match door::new_loop() {
+        Ok(number) => number as *mut eddy_loop,
+        Err(error) => {
             door::report(format!("eddy_loop_new: {error}"));
-            std::ptr::null_mut()
-        }
-        Err(payload) => {
-            std::mem::forget(payload);
             std::ptr::null_mut()
         }
     }

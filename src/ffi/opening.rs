@@ -83,12 +83,20 @@ unsafe fn options(given: *const eddy_options) -> Result<Options, Refusal> {
 /// URL has.
 ///
 /// An IPv6 address may stand in the brackets that it has in a URL.
-fn host(host: &str) -> Result<&str, Refusal> {
-    if let Some(address) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        return if address.contains(':') { self::host(address) } else { Err(Refusal::Invalid) };
-    }
+fn host(given: &str) -> Result<&str, Refusal> {
     let odd = |c: char| c.is_ascii_control() || " []/\\@?#\"<>".contains(c);
-    if host.is_empty() || host.len() > 255 || host.contains(odd) { Err(Refusal::Invalid) } else { Ok(host) }
+    let inner = given.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let host = inner.unwrap_or(given);
+    let no_address = inner.is_some() && !host.contains(':');
+    if host.is_empty() || host.len() > 255 || no_address || host.contains(odd) {
+        return Err(Refusal::Invalid);
+    }
+    Ok(host)
+}
+
+/// Options that say where a client's own end is to be; there is none such for the rest.
+fn without_local(options: Options) -> Result<Options, Refusal> {
+    if options.local_host.is_some() || options.local_port != 0 { Err(Refusal::Invalid) } else { Ok(options) }
 }
 
 /// # Safety
@@ -148,7 +156,7 @@ pub unsafe extern "C" fn eddy_open_unix_connection(
         let callback = callback!(cb, arg)?;
         // SAFETY: the caller's promise.
         let (target, options) = unsafe { (unix(path)?, self::options(options)?) };
-        hub.open(target, options, None, callback)
+        hub.open(target, without_local(options)?, None, callback)
     })
 }
 
@@ -178,7 +186,7 @@ pub unsafe extern "C" fn eddy_start_server(
             "" => Target::Everywhere(port),
             name => Target::Host(self::host(name)?.into(), port),
         };
-        hub.open(target, options, Some(client), callback)
+        hub.open(target, without_local(options)?, Some(client), callback)
     })
 }
 
@@ -199,7 +207,7 @@ pub unsafe extern "C" fn eddy_start_unix_server(
         let (client, callback) = (callback!(client_cb, arg)?, callback!(cb, arg)?);
         // SAFETY: the caller's promise.
         let (target, options) = unsafe { (unix(path)?, self::options(options)?) };
-        hub.open(target, options, Some(client), callback)
+        hub.open(target, without_local(options)?, Some(client), callback)
     })
 }
 

@@ -50,7 +50,8 @@ impl Hub {
         if self.transport(transport) == stream {
             return Ok(());
         }
-        let has_one = |connection: &Connection| connection.is(is::CUSTOM) || connection.socket.is_some();
+        let has_one =
+            |connection: &Connection| connection.is(is::CUSTOM | is::LOST) || connection.socket.is_some();
         let taken = self.connections.get(stream).is_none_or(has_one);
         let Some(lone) = self.connections.get_mut(transport) else { return Err(Refusal::Stale) };
         if taken || lone.faces != face::TRANSPORT || !lone.is(is::CUSTOM) || lone.is(is::LOST) {
@@ -117,12 +118,11 @@ impl Hub {
         {
             return Err(Refusal::Busy);
         }
-        self.join(stream, transport)?;
-        let connection = self.alive(stream, face::TRANSPORT)?;
-        if connection.is(is::LOST) {
+        if self.connections.get(stream).is_some_and(|connection| connection.is(is::LOST)) {
             return Err(Refusal::State);
         }
-        connection.faces |= face::WRITER;
+        self.join(stream, transport)?;
+        self.alive(stream, face::TRANSPORT)?.faces |= face::WRITER;
         Ok(stream)
     }
 
@@ -133,7 +133,7 @@ impl Hub {
             return None;
         }
         let flags = connection.flags;
-        let reading_paused = flags & (is::USER_PAUSED | is::READ_PAUSED) != 0;
+        let reading_paused = flags & (is::USER_PAUSED | is::REGULATED | is::READ_PAUSED) != 0;
         let custom = connection.rare.as_ref()?.custom.as_ref()?;
         let (ops, transport) = (custom.ops, custom.handle);
         let call = |callback| Some(Call::Transport { callback, transport });
@@ -221,9 +221,18 @@ impl Hub {
         Ok(())
     }
 
+    /// For the sake of a reader that is not this stream's own.
+    pub(super) fn regulate_other(&mut self, id: Id<Connection>, pause: bool) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.put(is::REGULATED, pause);
+            self.enqueue(id);
+        }
+    }
+
     pub fn is_reading(&mut self, id: Id<Connection>) -> Result<bool, Refusal> {
         let connection = self.alive(id, face::TRANSPORT)?;
-        Ok(!connection.is_closing() && !connection.is(is::USER_PAUSED | is::READ_PAUSED | is::PEER_EOF))
+        Ok(!connection.is_closing()
+            && !connection.is(is::USER_PAUSED | is::REGULATED | is::READ_PAUSED | is::PEER_EOF))
     }
 
     // ---- the protocol -----------------------------------------------------------------------------------------
@@ -297,7 +306,7 @@ impl Hub {
 
     /// Without its protocol a transport has nobody to tell that the connection is lost: so it is.
     pub fn protocol_free(&mut self, id: Id<Connection>) -> Result<(), Refusal> {
-        if self.alive(id, face::PROTOCOL)?.is(is::MADE) {
+        if self.alive(id, face::PROTOCOL)?.is(is::MADE | is::CUSTOM) {
             self.lose(id, None);
         }
         self.drop_faces(id, face::PROTOCOL);

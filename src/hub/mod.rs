@@ -8,8 +8,9 @@
 //! 2. flush: one send for each stream that has gathered something;
 //! 3. the poll, which waits only if nothing is queued; the timers that are due; what other threads have posted.
 //!
-//! Fairness is in three numbers: a stream's turn has at most 1,024 calls and 16 receives, a listener's as many accepts
-//! as its backlog, and a round 4,096 calls. What is queued while a round runs belongs to the next.
+//! Fairness is in three numbers: a turn has at most 1,024 calls, a stream's 16 receives and a listener's as many accepts
+//! as its backlog, and a round 4,096 calls. What is queued while a round runs, and the events that it does not get to,
+//! belong to the next.
 
 mod call;
 mod connection;
@@ -38,6 +39,8 @@ use crate::stream::{Buffer, Pool, Turn};
 use crate::table::{self, Id, Kind, Table};
 
 const ROUND_CALLS: u32 = 4096;
+/// One object's share of a round, so that one peer cannot starve the rest.
+const TURN_CALLS: u32 = 1024;
 /// Different reports that wait for the exception handler; more than these are counted only.
 const REPORTS: usize = 64;
 
@@ -120,6 +123,8 @@ pub struct Hub {
 
     reports: VecDeque<Counted>,
     reporting: bool,
+    /// How many of them belong to this round: what the handler itself does wrong belongs to the next.
+    round_reports: usize,
     handler: Option<Callback>,
     /// What eddy_reader_exception lent last.
     shown: Option<Id<LentError>>,
@@ -156,6 +161,11 @@ impl Hub {
     pub fn new(number: usize, first_generation: usize, serial: u32) -> io::Result<Hub> {
         let no_memory = |_| io::Error::from_raw_os_error(libc::ENOMEM);
         let loop_number = table::loop_of(number);
+        let mut errors = Table::new(Kind::Error, loop_number, first_generation);
+        // A failure must never have to be told without its error: one to a callback, and one shown.
+        if !errors.reserve(2) {
+            return Err(io::Error::from_raw_os_error(libc::ENOMEM));
+        }
         let poll = Poll::new()?;
         let waker = poll.waker(number)?;
         Ok(Hub {
@@ -166,7 +176,7 @@ impl Hub {
             listeners: Table::new(Kind::Listener, loop_number, first_generation),
             openings: Table::new(Kind::Opening, loop_number, first_generation),
             posts: Table::new(Kind::Post, loop_number, first_generation),
-            errors: Table::new(Kind::Error, loop_number, first_generation),
+            errors,
             poll,
             timers: Timers::default(),
             remote: Arc::new(Remote::new(waker)),
@@ -187,6 +197,7 @@ impl Hub {
             round_queue: 0,
             reports: VecDeque::new(),
             reporting: false,
+            round_reports: 0,
             handler: None,
             shown: None,
             serial,
@@ -299,7 +310,10 @@ impl Hub {
         }
         loop {
             if self.current != 0 {
-                if let Some(call) = self.take_turn() {
+                if self.turn_calls >= TURN_CALLS {
+                    self.put_off();
+                } else if let Some(call) = self.take_turn() {
+                    self.turn_calls += 1;
                     self.round_calls += 1;
                     return Some(call);
                 }
@@ -339,11 +353,23 @@ impl Hub {
         }
     }
 
+    /// Its share of this round is used up: the rest in the next.
+    #[cold]
+    fn put_off(&mut self) {
+        match Kind::of(self.current) {
+            Some(Kind::Connection) => self.again(Id::from_number(self.current)),
+            Some(Kind::Server) => self.enqueue_server(Id::from_number(self.current)),
+            _ => self.queue(self.current),
+        }
+    }
+
     #[inline]
     fn begin_current(&mut self) {
+        self.turn_calls = 0;
         match Kind::of(self.current) {
             Some(Kind::Connection) => self.begin_turn(Id::from_number(self.current)),
             Some(Kind::Listener) => self.begin_listener(Id::from_number(self.current)),
+            Some(Kind::Loop) => self.round_reports = self.reports.len(),
             _ => {}
         }
     }
@@ -371,8 +397,7 @@ impl Hub {
     /// Sends what was gathered, waits for events, and gathers what is due: the beginning of a round.
     pub fn wait(&mut self, limit: Option<Duration>) -> io::Result<()> {
         self.flush();
-        self.events.drain(..self.next_event);
-        self.next_event = 0;
+        self.defer_events();
         let timeout = if self.has_work() {
             Some(Duration::ZERO)
         } else {
@@ -387,6 +412,20 @@ impl Hub {
         self.round_calls = 0;
         self.round_queue = self.queue.len();
         Ok(())
+    }
+
+    /// Events that the round had no calls left for get in line with everybody else, lest they starve.
+    fn defer_events(&mut self) {
+        while let Some(event) = self.events.get(self.next_event).copied() {
+            self.next_event += 1;
+            match Kind::of(self.happened(event)) {
+                Some(Kind::Connection) => self.enqueue(Id::from_number(event.number)),
+                Some(_) => self.queue(event.number),
+                None => {}
+            }
+        }
+        self.events.clear();
+        self.next_event = 0;
     }
 
     fn gather_due(&mut self) {
@@ -574,7 +613,11 @@ impl Hub {
     // ---- reports ----------------------------------------------------------------------------------------------
 
     /// For the exception handler, from the next run. Equal ones are counted.
+    /// What goes wrong while the loop is being freed is not told any more: that might have no end.
     pub fn report(&mut self, message: String, error: Option<Error>) {
+        if self.ending {
+            return;
+        }
         if let Some(counted) = self.reports.iter_mut().find(|counted| counted.report.message == message) {
             counted.count += 1;
             return;
@@ -590,10 +633,15 @@ impl Hub {
     }
 
     fn report_turn(&mut self) -> Option<Call> {
-        let Some(Counted { mut report, count }) = self.reports.pop_front() else {
-            self.reporting = false;
+        if self.round_reports == 0 {
+            self.reporting = !self.reports.is_empty();
+            if self.reporting {
+                self.queue(self.number);
+            }
             return None;
-        };
+        }
+        self.round_reports -= 1;
+        let Counted { mut report, count } = self.reports.pop_front()?;
         if count > 1 {
             report.message = format!("{} ({count} times)", report.message);
         }
@@ -658,6 +706,22 @@ impl Hub {
         }
         self.events.clear();
         self.next_event = 0;
+    }
+
+    /// Closes what a forked child has a copy of, and nothing more: the peers, the epoll and the socket files are the
+    /// parent's too.
+    pub fn drop_sockets(&mut self) {
+        for id in self.connections.ids() {
+            if let Some(connection) = self.connections.get_mut(id) {
+                connection.drop_socket();
+            }
+        }
+        for id in self.listeners.ids() {
+            self.listeners.remove(id);
+        }
+        for id in self.openings.ids() {
+            self.openings.remove(id);
+        }
     }
 
     pub fn is_ending(&self) -> bool {

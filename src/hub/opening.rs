@@ -129,24 +129,14 @@ impl Hub {
         Ok(self.receipt(Receipt::Opening, id.place(), serial))
     }
 
-    /// A descriptor that is connected already. With a refusal it comes back, unless it was taken and is closed.
+    /// A descriptor that is connected already. With a refusal it comes back as it was, unless it was taken and is closed.
     pub fn open_socket(&mut self, socket: OwnedFd, options: Options, callback: Callback) -> Adoption {
-        let domain = match net::adopt(&socket) {
-            Ok(domain) if net::peer_address(&socket).is_some() => domain,
-            _ => return Err((Some(socket), Refusal::Invalid)),
-        };
-        if let Err(refusal) = self.accepting() {
-            return Err((Some(socket), refusal));
-        }
-        // For the moment under nobody's number: this finds out whether somebody has registered it before.
-        if let Err(error) = self.poll.register(socket.as_raw_fd(), 0) {
-            let taken = error.kind() == io::ErrorKind::AlreadyExists;
-            return Err((Some(socket), if taken { Refusal::Busy } else { Refusal::Unsupported }));
-        }
-        let peer = net::peer_address(&socket).and_then(|address| address.as_socket());
-        let made = Established { socket, domain, peer, limit: options.limit, server: None, registered: true };
+        let Some(peer) = net::peer_address(&socket) else { return Err((Some(socket), Refusal::Invalid)) };
+        let (socket, domain) = self.adopt(socket)?;
+        let (peer, limit) = (peer.as_socket(), options.limit);
+        let made = Established { socket, domain, peer, limit, server: None, registered: true };
         let stage = self.establish(made).map_or_else(Stage::Failed, Stage::Connected);
-        self.open_at(stage, Target::Everywhere(0), options, None, callback).map_err(|refusal| (None, refusal))
+        self.open_adopted(stage, options, None, callback)
     }
 
     /// A descriptor that is listening already.
@@ -157,22 +147,57 @@ impl Hub {
         client: Callback,
         callback: Callback,
     ) -> Adoption {
-        let domain = match net::adopt(&socket) {
-            Ok(domain) if net::is_listening(&socket) => domain,
-            _ => return Err((Some(socket), Refusal::Invalid)),
-        };
+        if !net::is_listening(&socket) {
+            return Err((Some(socket), Refusal::Invalid));
+        }
+        let (socket, domain) = self.adopt(socket)?;
+        // A socket that refuses an option is one that has no use for it.
+        let _ = net::set_options(&socket, options.socket, domain);
+        let file = if options.keep_socket_file { None } else { net::SocketFile::of(&socket) };
+        let listener = net::Listener::new(socket, domain);
+        let served = self.serve(vec![listener], file, &options, client, true);
+        self.open_adopted(served.map_or_else(Stage::Failed, Stage::Serving), options, Some(client), callback)
+    }
+
+    /// Makes somebody else's descriptor the loop's. Nothing is changed on one that is refused.
+    fn adopt(&mut self, socket: OwnedFd) -> Result<(OwnedFd, Domain), (Option<OwnedFd>, Refusal)> {
         if let Err(refusal) = self.accepting() {
             return Err((Some(socket), refusal));
         }
-        if net::set_options(&socket, options.socket, domain).is_err() {
-            return Err((Some(socket), Refusal::Invalid));
+        let Ok(domain) = net::stream_domain(&socket) else { return Err((Some(socket), Refusal::Invalid)) };
+        // For the moment under nobody's number: this finds out whether somebody has registered it before.
+        if let Err(error) = self.poll.register(socket.as_raw_fd(), 0) {
+            let taken = error.kind() == io::ErrorKind::AlreadyExists;
+            return Err((Some(socket), if taken { Refusal::Busy } else { Refusal::Unsupported }));
         }
-        let file = if options.keep_socket_file { None } else { net::SocketFile::of(&socket) };
-        let listener = net::Listener::new(socket, domain);
-        let stage =
-            self.serve(vec![listener], file, &options, client).map_or_else(Stage::Failed, Stage::Serving);
-        self.open_at(stage, Target::Everywhere(0), options, Some(client), callback)
-            .map_err(|refusal| (None, refusal))
+        match net::make_ready(&socket) {
+            Ok(()) => Ok((socket, domain)),
+            Err(_) => Err((None, Refusal::Unsupported)),
+        }
+    }
+
+    fn open_adopted(
+        &mut self,
+        stage: Stage,
+        options: Options,
+        client: Option<Callback>,
+        callback: Callback,
+    ) -> Adoption {
+        let (stream, server) = match stage {
+            Stage::Connected(stream) => (Some(stream), None),
+            Stage::Serving(server) => (None, Some(server)),
+            _ => (None, None),
+        };
+        self.open_at(stage, Target::Everywhere(0), options, client, callback).map_err(|refusal| {
+            if let Some(stream) = stream {
+                self.abort(stream);
+                let _ = self.writer_free(stream);
+            }
+            if let Some(server) = server {
+                let _ = self.server_free(server);
+            }
+            (None, refusal)
+        })
     }
 
     pub(super) fn answered(&mut self, answer: Answer) {
@@ -410,7 +435,7 @@ impl Hub {
         if options.keep_socket_file {
             file = None;
         }
-        self.serve(listeners, file, &options, client).map(Stage::Serving)
+        self.serve(listeners, file, &options, client, false).map(Stage::Serving)
     }
 }
 

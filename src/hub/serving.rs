@@ -39,11 +39,14 @@ pub struct Listening {
     listener: Listener,
     server: Id<Server>,
     backlog: u32,
-    /// Accepted in this turn.
+    /// Accepted in this turn, and failed for a reason that was the client's.
     accepted: u32,
+    failed: u32,
     readable: bool,
     /// Accepting failed for want of something, and has been reported.
     exhausted: bool,
+    /// It is tried again when a timer says so, and not before.
+    retrying: bool,
 }
 
 impl Hub {
@@ -53,6 +56,7 @@ impl Hub {
         file: Option<SocketFile>,
         options: &Options,
         client: Callback,
+        registered: bool,
     ) -> Result<Id<Server>, Error> {
         let names = listeners.iter().map(|listener| {
             CString::new(listener.name().unwrap_or_default().replace('\0', "@")).unwrap_or_default()
@@ -77,14 +81,27 @@ impl Hub {
         for listener in listeners {
             let raw_fd = listener.raw_fd();
             let backlog = options.backlog.max(1) as u32;
-            let listening =
-                Listening { listener, server: id, backlog, accepted: 0, readable: false, exhausted: false };
+            let listening = Listening {
+                listener,
+                server: id,
+                backlog,
+                accepted: 0,
+                failed: 0,
+                readable: false,
+                exhausted: false,
+                retrying: false,
+            };
             let added = match self.listeners.insert(listening) {
                 Some(listening) => {
                     if let Some(server) = self.servers.get_mut(id) {
                         server.listeners.push(listening);
                     }
-                    self.poll.register(raw_fd, listening.number())
+                    let number = listening.number();
+                    if registered {
+                        self.poll.reregister(raw_fd, number)
+                    } else {
+                        self.poll.register(raw_fd, number)
+                    }
                 }
                 None => Err(io::Error::from_raw_os_error(libc::ENOMEM)),
             };
@@ -107,19 +124,29 @@ impl Hub {
     pub(super) fn begin_listener(&mut self, id: Id<Listening>) {
         if let Some(listening) = self.listeners.get_mut(id) {
             listening.accepted = 0;
+            listening.failed = 0;
         }
     }
 
     /// Accepting is tried again, whether or not anything says that it would work.
     pub(super) fn listener_timer(&mut self, id: Id<Listening>) {
-        self.listener_event(id);
-        self.queue(id.number());
+        if let Some(listening) = self.listeners.get_mut(id) {
+            listening.readable = true;
+            listening.retrying = false;
+            self.queue(id.number());
+        }
     }
 
     pub(super) fn listener_turn(&mut self, id: Id<Listening>) -> Option<Call> {
         loop {
             let listening = self.listeners.get_mut(id)?;
-            if !listening.readable {
+            if !listening.readable || listening.retrying {
+                return None;
+            }
+            if listening.failed >= listening.backlog {
+                // One after the other, so it is not the clients' fault: a rest does no harm.
+                listening.retrying = true;
+                self.timers.set(ACCEPT_RETRY, id.number());
                 return None;
             }
             if listening.accepted >= listening.backlog {
@@ -155,11 +182,10 @@ impl Hub {
                     listening.readable = false;
                     return None;
                 }
-                Err(error) if net::is_transient(errno(&error)) => {}
+                Err(error) if net::is_transient(errno(&error)) => listening.failed += 1,
                 Err(error) => {
-                    listening.readable = false;
+                    listening.retrying = true;
                     self.timers.set(ACCEPT_RETRY, id.number());
-                    let listening = self.listeners.get_mut(id)?;
                     if !std::mem::replace(&mut listening.exhausted, true) {
                         let error = Error::system("accept a client", &error);
                         self.report(format!("{error}; it is tried again"), Some(error));
@@ -251,7 +277,7 @@ impl Hub {
 
     // ---- its turn ---------------------------------------------------------------------------------------------
 
-    fn enqueue_server(&mut self, id: Id<Server>) {
+    pub(super) fn enqueue_server(&mut self, id: Id<Server>) {
         if let Some(server) = self.servers.get_mut(id)
             && !std::mem::replace(&mut server.queued, true)
         {

@@ -63,16 +63,20 @@ pub fn set_options(fd: &OwnedFd, options: SocketOptions, domain: Domain) -> io::
     Ok(())
 }
 
-/// What somebody else opened, made fit for the loop. Refuses what is no stream socket.
-pub fn adopt(fd: &OwnedFd) -> io::Result<Domain> {
+/// What kind of stream socket somebody else's descriptor is; refuses what is none.
+pub fn stream_domain(fd: &OwnedFd) -> io::Result<Domain> {
     let socket = SockRef::from(fd);
     if socket.r#type()? != Type::STREAM {
         return Err(io::Error::from_raw_os_error(libc::EPROTOTYPE));
     }
-    let domain = socket.local_addr()?.domain();
+    Ok(socket.local_addr()?.domain())
+}
+
+/// Makes it fit for a loop.
+pub fn make_ready(fd: &OwnedFd) -> io::Result<()> {
+    let socket = SockRef::from(fd);
     socket.set_nonblocking(true)?;
-    socket.set_cloexec(true)?;
-    Ok(domain)
+    socket.set_cloexec(true)
 }
 
 pub fn is_listening(fd: &OwnedFd) -> bool {

@@ -3,12 +3,13 @@
 use std::io;
 use std::time::Duration;
 
-use super::{Connection, Hub, TURN_CALLS, TURN_READS, Waiting, decide_drains, face, is};
+use super::{Connection, Hub, TURN_READS, Waiting, decide_drains, face, is};
 use crate::callback::Callback;
 use crate::error::{Error, Refusal};
 use crate::hub::Call;
 use crate::hub::Receipt;
 use crate::net;
+use crate::stream::READ_SIZE;
 use crate::table::Id;
 
 /// How often, and how many times at the most, a closed socket is looked at while the peer has not closed.
@@ -29,9 +30,6 @@ impl Hub {
             return;
         }
         connection.flags |= is::CLOSING;
-        if connection.is(is::BROKEN) {
-            return self.lose_broken(id);
-        }
         if connection.socket.is_none() && !connection.is(is::CUSTOM) {
             return;
         }
@@ -142,23 +140,33 @@ impl Hub {
         }
     }
 
-    /// Sending failed: what is gathered is lost, drains end, and reading goes on to what the peer had sent before.
+    /// Sending failed, which loses the connection; but what the peer had sent before is the reader's still.
     pub(in crate::hub) fn break_off(&mut self, id: Id<Connection>, error: &io::Error) {
-        let Some(connection) = self.connections.get_mut(id) else { return };
-        connection.writer.discard(&mut self.pool);
-        connection.rare().lost = Some(Error::lost(error));
-        decide_drains(connection, Some(Error::lost(error)));
-        connection.flags |= is::BROKEN | is::READABLE | is::MORE;
-        if connection.is(is::CLOSING | is::PEER_EOF) || !connection.has_face(face::READER) {
-            return self.lose_broken(id);
-        }
-        self.flushed(id);
-        self.enqueue(id);
+        self.rescue(id);
+        self.lose(id, Some(Error::lost(error)));
     }
 
-    pub(super) fn lose_broken(&mut self, id: Id<Connection>) {
-        let error = self.connections.get(id).and_then(|connection| connection.rare.as_ref()?.lost.clone());
-        self.lose(id, error);
+    /// Receives what is left in a dead socket, whether or not reading is paused: the kernel holds it already, and no more
+    /// is to come. Into memory of its own, since a callback may hold what lies in the turn's.
+    fn rescue(&mut self, id: Id<Connection>) {
+        if self.leave_turn(id).is_err() {
+            return;
+        }
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let mut room = Vec::new();
+        if connection.is(is::CLOSING | is::PEER_EOF)
+            || !connection.has_face(face::READER)
+            || room.try_reserve_exact(READ_SIZE).is_err()
+        {
+            return;
+        }
+        room.resize(READ_SIZE, 0);
+        for _ in 0..TURN_READS {
+            match connection.socket.as_ref().map(|socket| net::receive(socket, &mut room)) {
+                Some(Ok(n)) if n > 0 && connection.reader.feed(&room[..n], &mut self.pool).is_ok() => {}
+                _ => return,
+            }
+        }
     }
 
     /// asyncio's connection_lost: the reader gets the end or the error, drains and those who wait for the end are
@@ -169,7 +177,6 @@ impl Hub {
             return;
         }
         connection.flags |= is::LOST;
-        connection.flags &= !is::BROKEN;
         let lingering = connection.is(is::LINGERING);
         connection.writer.discard(&mut self.pool);
         if connection.is(is::BLOCKED) {
@@ -209,10 +216,6 @@ impl Hub {
     /// The last that is told: the end of the connection, and the release of a custom transport.
     pub(super) fn farewell(&mut self, id: Id<Connection>) -> Option<Call> {
         let connection = self.connections.get_mut(id)?;
-        if self.turn_calls >= TURN_CALLS && connection.reader.is_waiting() {
-            self.again(id);
-            return None;
-        }
         if let Some(rare) = connection.rare.as_deref_mut()
             && let Some(waiting) = rare.closed.pop_front()
         {

@@ -22,8 +22,7 @@ use crate::net;
 use crate::stream::{Marks, Reader, Separators, Settled, Want, Writer};
 use crate::table::Id;
 
-/// One stream's share of a turn, so that one peer cannot starve the rest.
-const TURN_CALLS: u32 = 1024;
+/// One stream's receives in a turn, so that one peer cannot starve the rest.
 const TURN_READS: u32 = 16;
 
 /// Which handles of a connection are alive.
@@ -61,8 +60,8 @@ pub mod is {
     pub const CLOSING: u32 = 1 << 11;
     /// Counted among those that are on their way out.
     pub const LEAVING: u32 = 1 << 12;
-    /// Sending failed; what the peer had sent before is still to be received.
-    pub const BROKEN: u32 = 1 << 13;
+    /// Reading was paused for the sake of another reader, which holds this transport.
+    pub const REGULATED: u32 = 1 << 13;
     /// asyncio's connection_lost has happened.
     pub const LOST: u32 = 1 << 14;
     /// Closed and told so; the socket waits for the peer's end, lest unread input turn our last bytes into a reset.
@@ -82,8 +81,10 @@ pub mod is {
     pub const CLOSE_TOLD: u32 = 1 << 22;
     pub const ABORT_TOLD: u32 = 1 << 23;
     pub const ABORTED: u32 = 1 << 24;
+    /// A drain came after the close: it is answered in the next turn, when the close may have shown its end.
+    pub const DRAIN_LATER: u32 = 1 << 25;
 
-    pub const SPECIAL: u32 = BROKEN | LOST | LINGERING | ANSWERS | CUSTOM | ANNOUNCE;
+    pub const SPECIAL: u32 = LOST | LINGERING | ANSWERS | CUSTOM | ANNOUNCE;
 }
 
 /// Who is at the other end, kept since a reset makes the system forget it. Small, as most are.
@@ -191,12 +192,13 @@ impl Connection {
     }
 
     pub(super) fn is_closing(&self) -> bool {
-        self.is(is::CLOSING | is::LOST | is::BROKEN)
+        self.is(is::CLOSING | is::LOST)
     }
 
     #[inline]
     fn may_receive(&self) -> bool {
-        self.flags & (is::READABLE | is::CLOSING | is::LOST | is::USER_PAUSED | is::PEER_EOF) == is::READABLE
+        const NOT_NOW: u32 = is::CLOSING | is::LOST | is::USER_PAUSED | is::REGULATED | is::PEER_EOF;
+        self.flags & (is::READABLE | NOT_NOW) == is::READABLE
     }
 
     /// A read may be over though there is no byte: at the end, after an error, when cancelled, when none was asked for.
@@ -212,7 +214,7 @@ impl Connection {
     /// for more than that.
     #[inline]
     fn should_pause(&self, buffered: usize) -> bool {
-        if self.reader.is_waiting() {
+        if self.reader.is_waiting() || !self.has_face(face::READER) {
             false
         } else if self.reader.skipping {
             // The rest of an over-long line is received only for the sake of the next one.
@@ -229,6 +231,10 @@ impl Connection {
         self.faces & face != 0
     }
 
+    pub(super) fn drop_socket(&mut self) {
+        self.socket = None;
+    }
+
     pub(super) fn is_client_of(&self, server: Id<Server>) -> bool {
         self.server == server.number()
     }
@@ -241,7 +247,7 @@ impl Connection {
         } else if self.is(is::CLOSING) || self.writer.eof {
             Err(Refusal::State)
         } else {
-            Ok(!self.is(is::LOST | is::BROKEN))
+            Ok(!self.is(is::LOST))
         }
     }
 
@@ -352,6 +358,7 @@ impl Hub {
             if let Some(input) = connection.reader.input.take() {
                 self.pool.give(input);
             }
+            connection.reader.skipping = false;
             self.regulate(id);
         }
         if !self.remove_if_over(id) {
@@ -405,7 +412,6 @@ impl Hub {
         let Some(connection) = self.connections.get_mut(id) else { return };
         connection.flags &= !is::QUEUED;
         self.turn_of = Some(id);
-        self.turn_calls = 0;
         self.turn_reads = 0;
         self.turn.begin(&mut connection.reader);
     }
@@ -438,13 +444,8 @@ impl Hub {
                 }
                 connection = self.connections.get_mut(id)?;
             }
-            if self.turn_calls >= TURN_CALLS {
-                if connection.reader.is_waiting() {
-                    self.again(id);
-                }
-            } else if let Some(bytes) = self.turn.line(&connection.reader) {
+            if let Some(bytes) = self.turn.line(&connection.reader) {
                 self.waiting -= 1;
-                self.turn_calls += 1;
                 return Some(Call::Read { callback: connection.reader.disarm(), stream: id, bytes });
             } else if connection.reader.is_waiting()
                 && (!self.turn.is_empty() || connection.may_settle_empty())
@@ -469,7 +470,6 @@ impl Hub {
         let error = match settled {
             Settled::Bytes(bytes) => {
                 self.waiting -= 1;
-                self.turn_calls += 1;
                 return Some(Call::Read { callback: connection.reader.disarm(), stream: id, bytes });
             }
             Settled::Waiting if !failed => return None,
@@ -483,7 +483,6 @@ impl Hub {
         };
         let callback = connection.reader.disarm();
         self.waiting -= 1;
-        self.turn_calls += 1;
         Some(Call::ReadFailed { callback, stream: id, error: Box::new(error) })
     }
 

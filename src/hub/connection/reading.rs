@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{Connection, Hub, TURN_CALLS, TURN_READS, face, is, no_memory};
+use super::{Connection, Hub, TURN_READS, face, is, no_memory};
 use crate::callback::Callback;
 use crate::error::{Error, Refusal};
 use crate::hub::Receipt;
@@ -23,7 +23,7 @@ impl Hub {
         if !connection.may_receive() || connection.is(is::READ_PAUSED) {
             return false;
         }
-        if self.turn_reads >= TURN_READS || self.turn_calls >= TURN_CALLS {
+        if self.turn_reads >= TURN_READS {
             self.again(id);
             return false;
         }
@@ -38,9 +38,6 @@ impl Hub {
                 connection.flags |= is::PEER_EOF;
                 connection.reader.eof = true;
                 self.turn.begin(&mut connection.reader);
-                if connection.is(is::BROKEN) {
-                    self.lose_broken(id);
-                }
                 true
             }
             Ok(n) => {
@@ -58,11 +55,8 @@ impl Hub {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 connection.flags &= !(is::READABLE | is::MORE);
                 self.turn.begin(&mut connection.reader);
-                if connection.is(is::BROKEN) {
-                    self.lose_broken(id);
-                    return true;
-                }
-                false
+                // A read that an error stands behind waited for what might still come.
+                connection.reader.is_waiting() && connection.exception().is_some()
             }
             Err(error) => {
                 self.turn.begin(&mut connection.reader);
@@ -73,7 +67,7 @@ impl Hub {
     }
 
     /// Its share of this round is used up: the rest in the next.
-    pub(super) fn again(&mut self, id: Id<Connection>) {
+    pub(in crate::hub) fn again(&mut self, id: Id<Connection>) {
         if let Some(connection) = self.connections.get_mut(id)
             && !connection.is(is::QUEUED)
         {
@@ -94,7 +88,7 @@ impl Hub {
         connection.put(is::READ_PAUSED, pause);
         let custom = connection.is(is::CUSTOM);
         if let Some(other) = connection.rare.as_ref().and_then(|rare| rare.regulates) {
-            let _ = self.pause_reading(other, pause);
+            self.regulate_other(other, pause);
         }
         self.enqueue(id);
         custom

@@ -14,6 +14,8 @@ use crate::table::Id;
 
 /// A write of at least so much, with nothing before it, is sent from where the caller has it.
 const DIRECT_WRITE: usize = 16 * 1024;
+/// One stream's sends at the end of a batch.
+const TURN_SENDS: u32 = 16;
 /// So much gathered is sent without waiting for the end of the batch.
 const GATHER: usize = 64 * 1024;
 /// When the kernel has no memory to send from, which it never tells that it has again.
@@ -119,15 +121,16 @@ impl Hub {
 
     /// One send for each stream that has gathered something since the last poll.
     pub(in crate::hub) fn flush(&mut self) {
-        let mut next = 0;
-        while let Some(id) = self.dirty.get(next).copied() {
-            next += 1;
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for id in dirty.drain(..) {
             if let Some(connection) = self.connections.get_mut(id) {
                 connection.flags &= !is::DIRTY;
                 self.flush_one(id);
             }
         }
-        self.dirty.clear();
+        if self.dirty.is_empty() {
+            self.dirty = dirty;
+        }
     }
 
     /// Sends until the socket takes no more. A short send does not say so, and without a word there is no edge.
@@ -140,9 +143,16 @@ impl Hub {
             return;
         }
         let Some(socket) = &connection.socket else { return };
+        let mut sends = 0;
         while connection.flags & is::WRITABLE != 0
             && let Some(output) = &connection.writer.output
         {
+            sends += 1;
+            if sends > TURN_SENDS {
+                // A peer that takes it all as fast as it comes: the others first.
+                self.touch(id);
+                break;
+            }
             match net::send(socket, output.as_slice()) {
                 Ok(sent) => connection.writer.sent(sent, &mut self.pool),
                 Err(error) if is_full(&error) => {
@@ -228,6 +238,9 @@ impl Hub {
             None => connection.rare().drains.push_back(Waiting { callback, serial }),
         }
         connection.flags |= is::ANSWERS;
+        if connection.is(is::CLOSING) {
+            connection.flags |= is::DRAIN_LATER;
+        }
         self.waiting += 1;
         self.enqueue(id);
         Ok(self.receipt(Receipt::Drain, id.place(), serial))
@@ -241,13 +254,15 @@ impl Hub {
         }
         let connection = self.connections.get_mut(id)?;
         let paused = connection.writer.paused || connection.is(is::WRITING_PAUSED);
-        let lost = connection.is(is::LOST | is::BROKEN);
+        let lost = connection.is(is::LOST);
+        let later = connection.is(is::DRAIN_LATER) && !lost;
+        connection.flags &= !is::DRAIN_LATER;
         let rare = connection.rare.as_deref_mut()?;
         let told = match rare.decided.pop_front() {
             Some(told) => Some(told),
             None => {
                 let failed = lost.then(|| rare.lost.clone().unwrap_or(Error::Lost { errno: 0 }));
-                if failed.is_some() || !paused {
+                if failed.is_some() || !(paused || later) {
                     rare.drains.pop_front().map(|drain| (drain.callback, failed.map(Box::new)))
                 } else {
                     None
@@ -257,9 +272,11 @@ impl Hub {
         if rare.drains.is_empty() && rare.decided.is_empty() {
             connection.flags &= !is::ANSWERS;
         }
+        if later && told.is_none() {
+            self.again(id);
+        }
         let (callback, error) = told?;
         self.waiting -= 1;
-        self.turn_calls += 1;
         Some(Call::Writer { callback, stream: id, error })
     }
 }
