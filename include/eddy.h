@@ -191,7 +191,7 @@ typedef struct eddy_options {
     size_t size;
     /* The longest line, and half the most that is buffered; default 64 KiB. */
     size_t limit;
-    /* Client: bind to this address first, and to this port. */
+    /* TCP client: bind to this address first, and to this port. */
     const char *local_host;
     uint16_t local_port;
     /* AF_INET or AF_INET6; default: both. */
@@ -380,7 +380,7 @@ typedef struct eddy_transport_ops {
 /* write, close, abort and release must be there. NULL when refused; then release is not called. */
 eddy_transport *eddy_transport_new(eddy_loop *loop, const eddy_transport_ops *ops, void *arg);
 
-/* For eddy_writer_get_extra_info(). */
+/* For eddy_writer_get_extra_info(). Each value is kept until the connection is gone. */
 int eddy_transport_set_extra_info(eddy_transport *transport, const char *name, const void *value, size_t len);
 
 /* For your own reasons, beside the reader's; EDDY_ENOTSUP: it cannot. */

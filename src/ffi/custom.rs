@@ -88,7 +88,7 @@ pub unsafe extern "C" fn eddy_transport_new(
     made.map_or(0, |id| id.face(Kind::Transport)) as *mut eddy_transport
 }
 
-/// For eddy_writer_get_extra_info().
+/// For eddy_writer_get_extra_info(). Each value is kept until the connection is gone.
 ///
 /// # Safety
 /// `name` ends with a NUL; `len` bytes lie at `value`.

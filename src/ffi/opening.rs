@@ -21,7 +21,7 @@ pub struct eddy_options {
     pub size: usize,
     /// The longest line, and half the most that is buffered; default 64 KiB.
     pub limit: usize,
-    /// Client: bind to this address first, and to this port.
+    /// TCP client: bind to this address first, and to this port.
     pub local_host: *const c_char,
     pub local_port: u16,
     /// AF_INET or AF_INET6; default: both.
