@@ -110,6 +110,8 @@ pub struct Hub {
     turn_of: Option<Id<Connection>>,
     turn: Turn,
     turn_moved: bool,
+    /// A drain in this turn that has nothing to wait for.
+    turn_drain: Option<connection::Waiting>,
     turn_calls: u32,
     turn_reads: u32,
     queue: VecDeque<usize>,
@@ -186,6 +188,7 @@ impl Hub {
             turn_of: None,
             turn: Turn::new().map_err(no_memory)?,
             turn_moved: false,
+            turn_drain: None,
             turn_calls: 0,
             turn_reads: 0,
             queue: VecDeque::new(),

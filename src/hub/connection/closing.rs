@@ -216,6 +216,9 @@ impl Hub {
     /// The last that is told: the end of the connection, and the release of a custom transport.
     pub(super) fn farewell(&mut self, id: Id<Connection>) -> Option<Call> {
         let connection = self.connections.get_mut(id)?;
+        if !connection.is(is::LOST) {
+            return None;
+        }
         if let Some(rare) = connection.rare.as_deref_mut()
             && let Some(waiting) = rare.closed.pop_front()
         {
@@ -247,6 +250,12 @@ impl Hub {
                 found
             }
             _ => {
+                if what == Receipt::Drain
+                    && self.turn_of == Some(id)
+                    && let Some(drain) = self.turn_drain.take_if(|drain| drain.serial == serial)
+                {
+                    connection.rare().drains.push_back(drain);
+                }
                 let Some(rare) = connection.rare.as_deref_mut() else { return false };
                 let list = if what == Receipt::Drain { &mut rare.drains } else { &mut rare.closed };
                 let place = list.iter().position(|waiting| waiting.serial == serial);

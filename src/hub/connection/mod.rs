@@ -141,7 +141,7 @@ pub struct Rare {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Waiting {
+pub(super) struct Waiting {
     callback: Callback,
     serial: u32,
 }
@@ -237,6 +237,14 @@ impl Connection {
 
     pub(super) fn is_client_of(&self, server: Id<Server>) -> bool {
         self.server == server.number()
+    }
+
+    /// A drain would find nothing to wait for, and nothing to tell.
+    fn need_not_drain(&self) -> bool {
+        !self.is(is::CLOSING | is::LOST | is::ANSWERS | is::WRITING_PAUSED)
+            && !self.writer.paused
+            && self.exception().is_none()
+            && self.writer.buffered() <= self.marks().high
     }
 
     /// False: what is written is dropped. It is the network's doing, not the caller's: drain and the next read tell.
@@ -419,6 +427,9 @@ impl Hub {
     #[inline]
     pub(super) fn end_turn(&mut self, id: Id<Connection>) {
         self.turn_of = None;
+        if self.turn_drain.is_some() {
+            self.defer_turn_drain(id);
+        }
         let Some(connection) = self.connections.get_mut(id) else {
             return self.turn.abandon(&mut self.pool);
         };
@@ -437,8 +448,12 @@ impl Hub {
             self.rejoin(id);
         }
         loop {
+            if self.turn_drain.is_some() {
+                return self.answer_turn_drain(id);
+            }
             let mut connection = self.connections.get_mut(id)?;
-            if connection.is(is::SPECIAL) {
+            let special = connection.is(is::SPECIAL);
+            if special {
                 if let Some(call) = self.special(id) {
                     return Some(call);
                 }
@@ -454,7 +469,7 @@ impl Hub {
                 return Some(call);
             }
             if !self.receive(id) {
-                return if self.connections.get(id)?.is(is::LOST) { self.farewell(id) } else { None };
+                return if special { self.farewell(id) } else { None };
             }
         }
     }

@@ -14,12 +14,11 @@ impl Hub {
     /// Receives once, if the socket has something and the reader has room. True: there is news.
     #[inline]
     pub(super) fn receive(&mut self, id: Id<Connection>) -> bool {
-        let Some(connection) = self.connections.get(id) else { return false };
-        let pause = connection.should_pause(self.turn.len() + connection.reader.buffered());
-        if pause != connection.is(is::READ_PAUSED) && self.regulate(id) {
-            return true;
-        }
         let Some(connection) = self.connections.get_mut(id) else { return false };
+        let pause = connection.should_pause(self.turn.len() + connection.reader.buffered());
+        if pause != connection.is(is::READ_PAUSED) {
+            return self.regulate(id) || self.receive(id);
+        }
         if !connection.may_receive() || connection.is(is::READ_PAUSED) {
             return false;
         }

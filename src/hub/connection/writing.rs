@@ -151,7 +151,7 @@ impl Hub {
             if sends > TURN_SENDS {
                 // A peer that takes it all as fast as it comes: the others first.
                 self.touch(id);
-                break;
+                return self.flushed(id);
             }
             match net::send(socket, output.as_slice()) {
                 Ok(sent) => connection.writer.sent(sent, &mut self.pool),
@@ -164,15 +164,14 @@ impl Hub {
                 Err(error) => return self.break_off(id, &error),
             }
         }
-        self.flushed(id);
+        if !connection.writer.is_quiet() || connection.is(is::BLOCKED | is::CLOSING) {
+            self.flushed(id);
+        }
     }
 
     /// After an attempt to send: the marks, and what waits for the output to be empty.
     pub(super) fn flushed(&mut self, id: Id<Connection>) {
         let Some(connection) = self.connections.get_mut(id) else { return };
-        if connection.writer.is_quiet() && !connection.is(is::BLOCKED | is::CLOSING) {
-            return;
-        }
         let marks = connection.marks();
         let resume = connection.writer.judge(marks);
         let blocked = connection.writer.output.is_some();
@@ -231,7 +230,13 @@ impl Hub {
     pub fn drain(&mut self, id: Id<Connection>, callback: Callback) -> Result<i64, Refusal> {
         self.accepting()?;
         let serial = self.next_serial();
+        let turn_is_here = self.turn_of == Some(id) && self.turn_drain.is_none();
         let connection = self.alive(id, face::WRITER)?;
+        if turn_is_here && connection.need_not_drain() {
+            self.turn_drain = Some(Waiting { callback, serial });
+            self.waiting += 1;
+            return Ok(self.receipt(Receipt::Drain, id.place(), serial));
+        }
         match connection.exception().cloned() {
             // As in asyncio: an error that the reader has by now is told, one that comes later is not.
             Some(error) => connection.rare().decided.push_back((callback, Some(Box::new(error)))),
@@ -244,6 +249,37 @@ impl Hub {
         self.waiting += 1;
         self.enqueue(id);
         Ok(self.receipt(Receipt::Drain, id.place(), serial))
+    }
+
+    /// A drain that found nothing to wait for is answered next, in place, whatever its callback's author did since.
+    pub(super) fn answer_turn_drain(&mut self, id: Id<Connection>) -> Option<Call> {
+        let Waiting { callback, .. } = self.turn_drain.take()?;
+        let connection = self.connections.get(id)?;
+        let error = if !connection.has_face(face::WRITER) {
+            Some(Error::Canceled)
+        } else if connection.is(is::LOST) {
+            let lost = connection.rare.as_ref().and_then(|rare| rare.lost.clone());
+            Some(lost.unwrap_or(Error::Lost { errno: 0 }))
+        } else {
+            None
+        };
+        self.waiting -= 1;
+        Some(Call::Writer { callback, stream: id, error: error.map(Box::new) })
+    }
+
+    /// Its turn ends before that drain was answered: it gets in line.
+    #[cold]
+    pub(super) fn defer_turn_drain(&mut self, id: Id<Connection>) {
+        let Some(drain) = self.turn_drain.take() else { return };
+        if let Some(connection) = self.connections.get_mut(id) {
+            let freed = !connection.has_face(face::WRITER);
+            connection.rare().drains.push_back(drain);
+            connection.flags |= is::ANSWERS;
+            if freed {
+                decide_drains(connection, Some(Error::Canceled));
+            }
+        }
+        self.again(id);
     }
 
     pub(super) fn answer_drain(&mut self, id: Id<Connection>) -> Option<Call> {
