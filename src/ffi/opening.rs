@@ -229,7 +229,7 @@ pub unsafe extern "C" fn eddy_open_socket(
     door::start("eddy_open_socket", r#loop, |hub, _| {
         let callback = callback!(cb, arg)?;
         // SAFETY: the caller's promise.
-        let options = unsafe { self::options(options) }?;
+        let options = without_local(unsafe { self::options(options) }?)?;
         adopt(hub, fd, |hub, socket| hub.open_socket(socket, options, callback))
     })
 }
@@ -249,7 +249,7 @@ pub unsafe extern "C" fn eddy_start_socket_server(
     door::start("eddy_start_socket_server", r#loop, |hub, _| {
         let (client, callback) = (callback!(client_cb, arg)?, callback!(cb, arg)?);
         // SAFETY: the caller's promise.
-        let options = unsafe { self::options(options) }?;
+        let options = without_local(unsafe { self::options(options) }?)?;
         adopt(hub, fd, |hub, socket| hub.serve_socket(socket, options, client, callback))
     })
 }

@@ -372,6 +372,7 @@ impl Hub {
         match Kind::of(self.current) {
             Some(Kind::Connection) => self.begin_turn(Id::from_number(self.current)),
             Some(Kind::Listener) => self.begin_listener(Id::from_number(self.current)),
+            Some(Kind::Server) => self.begin_server(Id::from_number(self.current)),
             Some(Kind::Loop) => self.round_reports = self.reports.len(),
             _ => {}
         }

@@ -285,9 +285,14 @@ impl Hub {
         }
     }
 
+    pub(super) fn begin_server(&mut self, id: Id<Server>) {
+        if let Some(server) = self.servers.get_mut(id) {
+            server.queued = false;
+        }
+    }
+
     pub(super) fn server_turn(&mut self, id: Id<Server>) -> Option<Call> {
         let server = self.servers.get_mut(id)?;
-        server.queued = false;
         let over = server.closed && server.clients == 0;
         let mut error = None;
         let callback = match server.canceled.pop_front() {
