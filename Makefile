@@ -2,6 +2,7 @@
 # make demo       the same, and the headers of a page: of a server started for that, or of URL=http://...
 # make check      every test there is; fetches the tools that it needs
 # make install    into PREFIX, for a package below DESTDIR
+# make bench      eddy against its peers, in bench/; also bench-quick and bench-counts
 # make clean
 
 PREFIX ?= /usr/local
@@ -45,3 +46,5 @@ install: configure
 clean:
 	cargo clean
 	rm -rf build
+
+include bench/bench.mk

@@ -49,7 +49,7 @@ bench_eddy = $(CC) $(CFLAGS) -Iinclude $< -o $@ -L$(@D)/lib -l:libeddy.so.0 -Wl,
 
 $(BENCH_LIBRARY): $(BENCH_EDDY)
 	@mkdir -p $(@D)
-	@cmp -s $(CARGO_TARGET_DIR)/release/libeddy.so $@ || cp $(CARGO_TARGET_DIR)/release/libeddy.so $@
+	@cmp -s $(CARGO_TARGET_DIR)/release/libeddy.so $@ || { rm -f $@; cp $(CARGO_TARGET_DIR)/release/libeddy.so $@; }
 
 $(BENCH)/eddy: bench/servers/eddy.c $(BENCH_HEADER) $(BENCH_LIBRARY)
 	$(bench_eddy) $(if $(shell grep eddy_loop_set_busy_poll include/eddy.h),-DBUSY_POLL)

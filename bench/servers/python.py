@@ -4,7 +4,6 @@
 """
 import asyncio
 import resource
-import socket
 import sys
 
 CHUNK = 65536
@@ -42,9 +41,8 @@ async def main(handler):
             pass
         writer.close()
 
-    listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
-    server = await asyncio.start_server(on_client, sock=listener, backlog=4096)
-    print(listener.getsockname()[1], flush=True)
+    server = await asyncio.start_server(on_client, "127.0.0.1", 0, backlog=4096)
+    print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
 
