@@ -151,6 +151,8 @@ int eddy_loop_run_once(eddy_loop *loop, int timeout_ms);
 
 /* Run returns after the callback that says so; whom else there was to call is called in the next run. */
 int eddy_loop_stop(eddy_loop *loop);
+
+/* Also while it is being freed. */
 bool eddy_loop_is_running(eddy_loop *loop);
 
 /* Let go of this thread, while not running, for another one to attach. */
@@ -233,6 +235,8 @@ eddy_op eddy_start_unix_server(eddy_loop *loop, eddy_stream_cb client_cb, const 
 /* The same over a descriptor that is already connected, or already listening; eddy's own, unless refused. */
 eddy_op eddy_open_socket(eddy_loop *loop, intptr_t fd, const eddy_options *options, eddy_stream_cb cb,
                          void *arg);
+
+/* For a listening one: client_cb and cb as in eddy_start_server(). */
 eddy_op eddy_start_socket_server(eddy_loop *loop, eddy_stream_cb client_cb, intptr_t fd,
                                  const eddy_options *options, eddy_server_cb cb, void *arg);
 
@@ -255,6 +259,8 @@ eddy_op eddy_reader_read(eddy_reader *reader, size_t n, eddy_read_cb cb, void *a
 /* With its newline; without one at the end of the stream. Longer than the limit: EDDY_ELIMIT, once,
  * and all of that line is skipped. */
 eddy_op eddy_reader_readline(eddy_reader *reader, eddy_read_cb cb, void *arg);
+
+/* Exactly n, however far beyond the limit. */
 eddy_op eddy_reader_readexactly(eddy_reader *reader, size_t n, eddy_read_cb cb, void *arg);
 
 /* With the separator. Further off than the limit: EDDY_ELIMIT, and everything stays. */
@@ -276,6 +282,8 @@ size_t eddy_reader_buffered(eddy_reader *reader, const char **bytes);
 
 /* Feeding by hand, as a protocol does. EDDY_ESTATE after feed_eof. */
 int eddy_reader_feed_data(eddy_reader *reader, const void *bytes, size_t len);
+
+/* What is buffered can still be read. Twice is as good as once. */
 int eddy_reader_feed_eof(eddy_reader *reader);
 
 /* Any code but 0; message may be NULL. */
@@ -310,6 +318,8 @@ eddy_op eddy_writer_drain(eddy_writer *writer, eddy_writer_cb cb, void *arg);
 
 /* Ends this side of the stream once what is gathered has gone out; reading goes on. */
 int eddy_writer_write_eof(eddy_writer *writer);
+
+/* Every transport of ours can; one of your own, if it has a write_eof. */
 bool eddy_writer_can_write_eof(eddy_writer *writer);
 
 /* After what is gathered has gone out. Reading stops at once; what has come can still be read. */
@@ -323,6 +333,8 @@ bool eddy_writer_is_closing(eddy_writer *writer);
 
 /* Defaults 65536 and 16384. SIZE_MAX for one of them: what the other says, 4 times or a quarter. */
 int eddy_writer_set_write_buffer_limits(eddy_writer *writer, size_t high, size_t low);
+
+/* Bytes written and not sent yet. */
 size_t eddy_writer_get_write_buffer_size(eddy_writer *writer);
 
 /* Until the connection is closed or lost: EDDY_ELOST when the network took it. Any number may wait,
@@ -332,6 +344,8 @@ eddy_op eddy_writer_wait_closed(eddy_writer *writer, eddy_writer_cb cb, void *ar
 /* "peername", "sockname", "socket" (the descriptor, in digits), or what
  * eddy_transport_set_extra_info() gave; NULL if there is none. Lent until the connection is gone. */
 const char *eddy_writer_get_extra_info(eddy_writer *writer, const char *name, size_t *len);
+
+/* The connection's transport, always the same handle; it dies with the connection. */
 eddy_transport *eddy_writer_transport(eddy_writer *writer);
 
 /* ---- server -------------------------------------------------------------------------------------------- */
@@ -344,7 +358,11 @@ eddy_op eddy_server_wait_closed(eddy_server *server, eddy_server_cb cb, void *ar
 
 /* As eddy_writer_close() on each client that is left. */
 int eddy_server_close_clients(eddy_server *server);
+
+/* As eddy_writer_abort() on each. */
 int eddy_server_abort_clients(eddy_server *server);
+
+/* Until eddy_server_close(). */
 bool eddy_server_is_serving(eddy_server *server);
 
 /* "127.0.0.1:8080", or a path; NULL past the last, and once closed. Lent until then. */
@@ -385,10 +403,20 @@ int eddy_transport_set_extra_info(eddy_transport *transport, const char *name, c
 
 /* For your own reasons, beside the reader's; EDDY_ENOTSUP: it cannot. */
 int eddy_transport_pause_reading(eddy_transport *transport);
+
+/* Reading goes on, unless the reader has paused it too. */
 int eddy_transport_resume_reading(eddy_transport *transport);
+
+/* Not paused, not closing, and not at the end. */
 bool eddy_transport_is_reading(eddy_transport *transport);
+
+/* As eddy_writer_close(). */
 int eddy_transport_close(eddy_transport *transport);
+
+/* As eddy_writer_abort(). */
 int eddy_transport_abort(eddy_transport *transport);
+
+/* As eddy_writer_is_closing(). */
 bool eddy_transport_is_closing(eddy_transport *transport);
 
 /* Feeds the reader. client_cb, which may be NULL, gets the reader and a new writer once a connection
@@ -397,6 +425,8 @@ eddy_protocol *eddy_protocol_new(eddy_loop *loop, eddy_reader *reader, eddy_stre
 
 /* Once: from now on the transport is this stream's. */
 int eddy_protocol_connection_made(eddy_protocol *protocol, eddy_transport *transport);
+
+/* To the reader, as a copy. EDDY_ESTATE after connection_lost, or after the end. */
 int eddy_protocol_data_received(eddy_protocol *protocol, const void *bytes, size_t len);
 
 /* True: keep the transport open for writing. */
@@ -404,6 +434,8 @@ bool eddy_protocol_eof_received(eddy_protocol *protocol);
 
 /* Your transport cannot take more for now: drains wait until it can. */
 int eddy_protocol_pause_writing(eddy_protocol *protocol);
+
+/* It can take more again. */
 int eddy_protocol_resume_writing(eddy_protocol *protocol);
 
 /* Once, and last. Code 0: closed in peace. */

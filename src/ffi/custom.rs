@@ -112,26 +112,31 @@ pub extern "C" fn eddy_transport_pause_reading(transport: *mut eddy_transport) -
     door::status("eddy_transport_pause_reading", transport, |hub, id| hub.pause_reading(id, true))
 }
 
+/// Reading goes on, unless the reader has paused it too.
 #[unsafe(no_mangle)]
 pub extern "C" fn eddy_transport_resume_reading(transport: *mut eddy_transport) -> c_int {
     door::status("eddy_transport_resume_reading", transport, |hub, id| hub.pause_reading(id, false))
 }
 
+/// Not paused, not closing, and not at the end.
 #[unsafe(no_mangle)]
 pub extern "C" fn eddy_transport_is_reading(transport: *mut eddy_transport) -> bool {
     door::ask("eddy_transport_is_reading", transport, |hub, id| hub.is_reading(id))
 }
 
+/// As eddy_writer_close().
 #[unsafe(no_mangle)]
 pub extern "C" fn eddy_transport_close(transport: *mut eddy_transport) -> c_int {
     door::status("eddy_transport_close", transport, |hub, id| hub.transport_close(id))
 }
 
+/// As eddy_writer_abort().
 #[unsafe(no_mangle)]
 pub extern "C" fn eddy_transport_abort(transport: *mut eddy_transport) -> c_int {
     door::status("eddy_transport_abort", transport, |hub, id| hub.transport_abort(id))
 }
 
+/// As eddy_writer_is_closing().
 #[unsafe(no_mangle)]
 pub extern "C" fn eddy_transport_is_closing(transport: *mut eddy_transport) -> bool {
     door::ask("eddy_transport_is_closing", transport, |hub, id| hub.is_closing(id, face::TRANSPORT))
@@ -168,6 +173,7 @@ pub extern "C" fn eddy_protocol_connection_made(
     })
 }
 
+/// To the reader, as a copy. EDDY_ESTATE after connection_lost, or after the end.
 ///
 /// # Safety
 /// `len` bytes lie at `bytes`.
@@ -195,6 +201,7 @@ pub extern "C" fn eddy_protocol_pause_writing(protocol: *mut eddy_protocol) -> c
     door::status("eddy_protocol_pause_writing", protocol, |hub, id| hub.pause_writing(id, true))
 }
 
+/// It can take more again.
 #[unsafe(no_mangle)]
 pub extern "C" fn eddy_protocol_resume_writing(protocol: *mut eddy_protocol) -> c_int {
     door::status("eddy_protocol_resume_writing", protocol, |hub, id| hub.pause_writing(id, false))

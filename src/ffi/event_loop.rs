@@ -126,6 +126,7 @@ pub extern "C" fn eddy_loop_stop(r#loop: *mut eddy_loop) -> c_int {
     })
 }
 
+/// Also while it is being freed.
 #[unsafe(no_mangle)]
 pub extern "C" fn eddy_loop_is_running(r#loop: *mut eddy_loop) -> bool {
     door::ask("eddy_loop_is_running", r#loop, |hub, _| Ok(hub.is_running()))

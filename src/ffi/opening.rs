@@ -234,6 +234,7 @@ pub unsafe extern "C" fn eddy_open_socket(
     })
 }
 
+/// For a listening one: client_cb and cb as in eddy_start_server().
 ///
 /// # Safety
 /// As for eddy_open_socket.

@@ -66,6 +66,7 @@ pub extern "C" fn eddy_reader_readline(
     door::start("eddy_reader_readline", reader, |hub, id| hub.read(id, Want::Line, callback!(cb, arg)?))
 }
 
+/// Exactly n, however far beyond the limit.
 #[unsafe(no_mangle)]
 pub extern "C" fn eddy_reader_readexactly(
     reader: *mut eddy_reader,
@@ -169,6 +170,7 @@ pub unsafe extern "C" fn eddy_reader_feed_data(
     })
 }
 
+/// What is buffered can still be read. Twice is as good as once.
 #[unsafe(no_mangle)]
 pub extern "C" fn eddy_reader_feed_eof(reader: *mut eddy_reader) -> c_int {
     door::status("eddy_reader_feed_eof", reader, |hub, id| hub.feed_eof(id))

@@ -30,11 +30,13 @@ pub extern "C" fn eddy_server_close_clients(server: *mut eddy_server) -> c_int {
     door::status("eddy_server_close_clients", server, |hub, id| hub.server_end_clients(id, false))
 }
 
+/// As eddy_writer_abort() on each.
 #[unsafe(no_mangle)]
 pub extern "C" fn eddy_server_abort_clients(server: *mut eddy_server) -> c_int {
     door::status("eddy_server_abort_clients", server, |hub, id| hub.server_end_clients(id, true))
 }
 
+/// Until eddy_server_close().
 #[unsafe(no_mangle)]
 pub extern "C" fn eddy_server_is_serving(server: *mut eddy_server) -> bool {
     door::ask("eddy_server_is_serving", server, |hub, id| hub.is_serving(id))

@@ -93,6 +93,7 @@ pub extern "C" fn eddy_writer_write_eof(writer: *mut eddy_writer) -> c_int {
     door::status("eddy_writer_write_eof", writer, |hub, id| hub.write_eof(id))
 }
 
+/// Every transport of ours can; one of your own, if it has a write_eof.
 #[unsafe(no_mangle)]
 pub extern "C" fn eddy_writer_can_write_eof(writer: *mut eddy_writer) -> bool {
     door::ask("eddy_writer_can_write_eof", writer, |hub, id| hub.can_write_eof(id))
@@ -133,6 +134,7 @@ pub extern "C" fn eddy_writer_set_write_buffer_limits(
     })
 }
 
+/// Bytes written and not sent yet.
 #[unsafe(no_mangle)]
 pub extern "C" fn eddy_writer_get_write_buffer_size(writer: *mut eddy_writer) -> usize {
     door::ask("eddy_writer_get_write_buffer_size", writer, |hub, id| hub.write_buffer_size(id))
@@ -173,6 +175,7 @@ pub unsafe extern "C" fn eddy_writer_get_extra_info(
     start
 }
 
+/// The connection's transport, always the same handle; it dies with the connection.
 #[unsafe(no_mangle)]
 pub extern "C" fn eddy_writer_transport(writer: *mut eddy_writer) -> *mut eddy_transport {
     door::ask("eddy_writer_transport", writer, |hub, id| hub.transport_of(id)) as *mut eddy_transport

@@ -728,10 +728,6 @@ impl Hub {
         }
     }
 
-    pub fn is_ending(&self) -> bool {
-        self.ending
-    }
-
     /// The next one who is owed a call at the end.
     pub fn next_at_end(&mut self) -> Option<Call> {
         self.round_calls = 0;

@@ -93,6 +93,9 @@ impl Hub {
     #[inline]
     pub(super) fn gathered(&mut self, id: Id<Connection>) -> bool {
         let Some(connection) = self.connections.get(id) else { return false };
+        if connection.writer.output.is_none() {
+            return false;
+        }
         let buffered = connection.writer.buffered();
         if buffered < GATHER && connection.is(is::DIRTY) {
             return buffered > connection.marks().high;
