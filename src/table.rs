@@ -60,6 +60,12 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Nearly all are.
+    #[inline]
+    pub fn is_connection(number: usize) -> bool {
+        number & (layout::MARK | 0xf << layout::KIND) == layout::MARK
+    }
+
     pub fn of(number: usize) -> Option<Kind> {
         use Kind::*;
         const ALL: [Kind; 11] =

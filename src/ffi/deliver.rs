@@ -8,8 +8,7 @@ use super::errors::eddy_error;
 use super::types::*;
 use crate::callback::Callback;
 use crate::error::{Error, c_string};
-use crate::hub::Call;
-use crate::hub::Connection;
+use crate::hub::{Call, Connection, Read};
 use crate::table::{Id, Kind};
 
 type LoopFn = unsafe extern "C-unwind" fn(*mut eddy_loop, *const eddy_error, *mut c_void);
@@ -41,23 +40,26 @@ fn with_error(loop_number: usize, error: Option<Box<Error>>, f: impl FnOnce(*con
     }
 }
 
-/// Calls.
-///
-/// SAFETY, for every transmute below: `function` is the address of the C function that came in through
-/// the door for exactly this kind of call, as the type named here, and never NULL; what is lent lies in
-/// a buffer that the hub leaves alone until it is next asked for a call. What the C function does is
-/// its author's to answer for.
+// SAFETY, for every transmute below: `function` is the address of the C function that came in through
+// the door for exactly this kind of call, as the type named here, and never NULL; what is lent lies in
+// a buffer that the hub leaves alone until it is next asked for a call. What the C function does is
+// its author's to answer for.
+
+/// Calls a reader's owner.
 #[inline]
+pub(super) fn deliver_read(Read { callback, stream, bytes }: Read) {
+    let reader = stream.face(Kind::Reader) as *mut eddy_reader;
+    unsafe {
+        let function: ReadFn = transmute(callback.function);
+        function(reader, bytes.start.cast(), bytes.len, std::ptr::null(), argument(callback));
+    }
+}
+
+/// Calls.
 pub(super) fn deliver(loop_number: usize, call: Call) {
     let this_loop = loop_number as *mut eddy_loop;
     match call {
-        Call::Read { callback, stream, bytes } => {
-            let reader = stream.face(Kind::Reader) as *mut eddy_reader;
-            unsafe {
-                let function: ReadFn = transmute(callback.function);
-                function(reader, bytes.start.cast(), bytes.len, std::ptr::null(), argument(callback));
-            }
-        }
+        Call::Read(read) => deliver_read(read),
         Call::ReadFailed { callback, stream, error } => {
             with_error(loop_number, Some(error), |error| unsafe {
                 let function: ReadFn = transmute(callback.function);

@@ -16,7 +16,7 @@ use super::types::*;
 use crate::callback::Callback;
 use crate::error::{Error, Refusal};
 use crate::event::Remote;
-use crate::hub::{Connection, Hub, Posted, Server};
+use crate::hub::{Connection, Hub, Posted, Read, Server};
 use crate::table::{self, Id, Kind, LOOPS};
 
 /// Owners that are not threads.
@@ -52,23 +52,31 @@ static PLACES: [Place; LOOPS] = [const {
     }
 }; LOOPS];
 
-/// What a thread knows; its address tells threads apart.
-struct Me {
-    /// Within a call, so that a panic is the library's.
-    inside: Cell<bool>,
-    /// The place of the loop that this thread made or attached last: who hears of its mistakes.
-    current: Cell<usize>,
-    /// The handle that a call was refused for, where that is not the first.
-    blame: Cell<Option<(&'static str, usize)>>,
+/// The calling thread, as an owner: looked at in every call, and so the place where the thread's own data lies, which
+/// a register knows. (A thread-local variable's address would do as well, and costs a call.)
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[inline]
+fn this_thread() -> usize {
+    let thread: usize;
+    // SAFETY: the ABI has this word say where it lies itself.
+    unsafe {
+        std::arch::asm!("mov {}, fs:0", out(reg) thread, options(pure, readonly, nostack, preserves_flags));
+    }
+    thread
+}
+
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+fn this_thread() -> usize {
+    // SAFETY: it can always be asked.
+    unsafe { libc::pthread_self() as usize }
 }
 
 thread_local! {
-    static ME: Me = const { Me { inside: Cell::new(false), current: Cell::new(0), blame: Cell::new(None) } };
+    /// The place of the loop that this thread made or attached last: who hears of its mistakes.
+    static CURRENT: Cell<usize> = const { Cell::new(0) };
+    /// The handle that a call was refused for, where that is not the first.
+    static BLAME: Cell<Option<(&'static str, usize)>> = const { Cell::new(None) };
     static END: EndOfThread = const { EndOfThread };
-}
-
-fn address(me: &Me) -> usize {
-    me as *const Me as usize
 }
 
 /// A thread that ends takes its loops along: descriptors are closed, and nobody is called.
@@ -76,15 +84,16 @@ struct EndOfThread;
 
 impl Drop for EndOfThread {
     fn drop(&mut self) {
-        let _ = ME.try_with(|me| {
-            for place in PLACES.iter().filter(|place| place.owner.load(Ordering::Relaxed) == address(me)) {
-                place.vacate();
-            }
-        });
+        PLACES.iter().filter(|place| place.is_mine()).for_each(Place::vacate);
     }
 }
 
 impl Place {
+    #[inline]
+    fn is_mine(&self) -> bool {
+        self.owner.load(Ordering::Relaxed) == this_thread()
+    }
+
     /// Takes the loop apart; its owner does.
     fn vacate(&self) {
         if let Ok(mut hub) = self.hub.try_borrow_mut()
@@ -155,7 +164,8 @@ fn set_up() {
         let previous = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
             // A panic within a call is told by its code and a report; nothing is printed for it.
-            if !ME.try_with(|me| me.inside.get()).unwrap_or(true) {
+            let inside = |place: &Place| place.is_mine() && place.hub.try_borrow().is_err();
+            if !PLACES.iter().any(inside) {
                 previous(info);
             }
         }));
@@ -170,21 +180,17 @@ pub(super) fn new_loop() -> Result<usize, Error> {
     let end = |errno| Error::System { what: "make a loop".into(), errno };
     // Asked for by name, so that the thread's end is told; too late if it is ending already.
     END.try_with(|_| ()).map_err(|_| end(libc::ESHUTDOWN))?;
-    ME.with(|me| {
-        me.inside.set(true);
-        let made = panic::catch_unwind(AssertUnwindSafe(|| settle_in(me)));
-        me.inside.set(false);
-        made.unwrap_or_else(|payload| {
-            std::mem::forget(payload);
-            Err(end(libc::ENOMEM))
-        })
+    panic::catch_unwind(settle_in).unwrap_or_else(|payload| {
+        std::mem::forget(payload);
+        Err(end(libc::ENOMEM))
     })
 }
 
 /// Finds a place for a new loop of this thread.
-fn settle_in(me: &Me) -> Result<usize, Error> {
+fn settle_in() -> Result<usize, Error> {
     for (index, place) in PLACES.iter().enumerate().skip(1) {
-        if place.owner.compare_exchange(NOBODY, address(me), Ordering::Acquire, Ordering::Relaxed).is_err() {
+        if place.owner.compare_exchange(NOBODY, this_thread(), Ordering::Acquire, Ordering::Relaxed).is_err()
+        {
             continue;
         }
         let (Ok(mut hub), Ok(mut remote)) = (place.hub.try_borrow_mut(), place.remote.try_lock()) else {
@@ -201,7 +207,7 @@ fn settle_in(me: &Me) -> Result<usize, Error> {
         *remote = Some((number, made.remote().clone()));
         *hub = Some(Box::new(made));
         place.number.store(number, Ordering::Relaxed);
-        me.current.set(index);
+        CURRENT.set(index);
         return Ok(number);
     }
     Err(Error::System { what: "make a loop".into(), errno: libc::EMFILE })
@@ -229,24 +235,21 @@ pub(super) fn detach(number: usize) {
 pub(super) fn attach(number: usize) -> Result<(), Refusal> {
     let place = &PLACES[table::loop_of(number)];
     END.try_with(|_| ()).map_err(|_| Refusal::State)?;
-    ME.with(|me| {
-        if place.number.load(Ordering::Relaxed) != number {
-            return Err(Refusal::Stale);
-        }
-        if place.owner.load(Ordering::Relaxed) == address(me) {
-            return Ok(());
-        }
-        let claimed =
-            place.owner.compare_exchange(DETACHED, address(me), Ordering::Acquire, Ordering::Relaxed);
-        claimed.map_err(|_| place.refusal(number))?;
-        if place.number.load(Ordering::Relaxed) != number {
-            // Another loop has come to live here in between, and is detached as well.
-            place.owner.store(DETACHED, Ordering::Release);
-            return Err(Refusal::Stale);
-        }
-        me.current.set(table::loop_of(number));
-        Ok(())
-    })
+    if place.number.load(Ordering::Relaxed) != number {
+        return Err(Refusal::Stale);
+    }
+    if place.is_mine() {
+        return Ok(());
+    }
+    let claimed = place.owner.compare_exchange(DETACHED, this_thread(), Ordering::Acquire, Ordering::Relaxed);
+    claimed.map_err(|_| place.refusal(number))?;
+    if place.number.load(Ordering::Relaxed) != number {
+        // Another loop has come to live here in between, and is detached as well.
+        place.owner.store(DETACHED, Ordering::Release);
+        return Err(Refusal::Stale);
+    }
+    CURRENT.set(table::loop_of(number));
+    Ok(())
 }
 
 /// From any thread.
@@ -327,32 +330,55 @@ impl Handle for eddy_loop {
     }
 }
 
+/// What comes out of a call: it can say that the call was refused.
+pub(crate) trait Outcome {
+    fn refused(refusal: Refusal) -> Self;
+}
+
+impl<R> Outcome for Result<R, Refusal> {
+    fn refused(refusal: Refusal) -> Self {
+        Err(refusal)
+    }
+}
+
+/// Nothing to call.
+impl Outcome for Option<Read> {
+    fn refused(_: Refusal) -> Self {
+        None
+    }
+}
+
+/// As C sees it: a negative code.
+impl Outcome for i64 {
+    #[cold]
+    fn refused(refusal: Refusal) -> Self {
+        code(refusal).into()
+    }
+}
+
 /// The loop that a number belongs to, if it is this thread's.
 #[inline]
-fn enter<R>(me: &Me, number: usize, f: impl FnOnce(&mut Hub) -> Result<R, Refusal>) -> Result<R, Refusal> {
+fn enter<R: Outcome>(number: usize, f: impl FnOnce(&mut Hub) -> R) -> R {
     let place = &PLACES[table::loop_of(number)];
-    if place.owner.load(Ordering::Relaxed) != address(me) {
-        return Err(place.refusal(number));
+    if !place.is_mine() {
+        return R::refused(place.refusal(number));
     }
     match place.hub.try_borrow_mut() {
         Ok(mut hub) => match &mut *hub {
             Some(hub) => f(hub),
-            None => Err(Refusal::Stale),
+            None => R::refused(Refusal::Stale),
         },
         // From a signal handler, or an allocator's hook.
-        Err(_) => Err(Refusal::Busy),
+        Err(_) => R::refused(Refusal::Busy),
     }
 }
 
-/// The wall: whatever goes wrong inside comes out as a refusal.
+/// Goes in by a number, where a refusal is nobody's mistake. The wall: whatever goes wrong inside comes out as a
+/// refusal.
 #[inline]
-fn inside<R>(number: usize, f: impl FnOnce(&mut Hub) -> Result<R, Refusal>) -> Result<R, Refusal> {
-    ME.with(|me| {
-        me.inside.set(true);
-        let result = panic::catch_unwind(AssertUnwindSafe(|| enter(me, number, f)));
-        me.inside.set(false);
-        result.unwrap_or_else(|payload| Err(panicked(payload)))
-    })
+pub(super) fn within<R: Outcome>(number: usize, f: impl FnOnce(&mut Hub) -> R) -> R {
+    let result = panic::catch_unwind(AssertUnwindSafe(|| enter(number, f)));
+    result.unwrap_or_else(|payload| R::refused(panicked(payload)))
 }
 
 #[cold]
@@ -365,26 +391,54 @@ fn panicked(payload: Box<dyn Any + Send>) -> Refusal {
     Refusal::Panic
 }
 
-/// Goes in by a handle. A handle that is no good is reported.
+/// Goes in by a handle.
 #[inline]
+fn by_handle<H: Handle, R: Outcome>(handle: *mut H, f: impl FnOnce(&mut Hub, Id<H::Record>) -> R) -> R {
+    let number = handle as usize;
+    within(number, |hub| {
+        // A loop's own number is its ticket; of the others the tables know.
+        if H::KIND as usize == Kind::Loop as usize && hub.number() != number {
+            return R::refused(Refusal::Stale);
+        }
+        let id = H::id(hub, number);
+        f(hub, id)
+    })
+}
+
+/// Goes in by a handle. One that is no good is reported.
 pub(super) fn call<H: Handle, R>(
     function: &'static str,
     handle: *mut H,
     f: impl FnOnce(&mut Hub, Id<H::Record>) -> Result<R, Refusal>,
 ) -> Result<R, Refusal> {
-    let number = handle as usize;
-    let result = inside(number, |hub| {
-        // A loop's own number is its ticket; of the others the tables know.
-        if H::KIND as usize == Kind::Loop as usize && hub.number() != number {
-            return Err(Refusal::Stale);
-        }
-        let id = H::id(hub, number);
-        f(hub, id)
-    });
+    let result = by_handle(handle, f);
     if let Err(refusal @ (Refusal::Stale | Refusal::Thread)) = result {
-        misused(function, H::WORD, number, refusal);
+        misused(function, H::WORD, handle as usize, refusal);
     }
     result
+}
+
+/// The same, with what C sees: a number that is not negative, or why the call was refused. Starts an operation.
+#[inline]
+pub(super) fn start<H: Handle>(
+    function: &'static str,
+    handle: *mut H,
+    f: impl FnOnce(&mut Hub, Id<H::Record>) -> Result<i64, Refusal>,
+) -> eddy_op {
+    let answer = by_handle(handle, |hub, id| f(hub, id).unwrap_or_else(Outcome::refused));
+    if answer < 0 {
+        look_at_refusal(function, H::WORD, handle as usize, answer);
+    }
+    answer
+}
+
+#[cold]
+fn look_at_refusal(function: &str, word: &'static str, number: usize, code: i64) {
+    for refusal in [Refusal::Stale, Refusal::Thread] {
+        if code == i64::refused(refusal) {
+            misused(function, word, number, refusal);
+        }
+    }
 }
 
 /// A further handle of a call: it must be of the same loop, and alive.
@@ -393,37 +447,19 @@ pub(super) fn also<H: Handle>(hub: &Hub, handle: *mut H) -> Result<Id<H::Record>
     if Kind::of(number) == Some(H::KIND) && hub.describe(number).is_some() {
         return Ok(H::id(hub, number));
     }
-    ME.with(|me| {
-        me.blame.set(Some((H::WORD, number)));
-        let place = &PLACES[table::loop_of(number)];
-        let mine = place.owner.load(Ordering::Relaxed) == address(me);
-        Err(if mine { Refusal::Stale } else { place.refusal(number) })
-    })
+    BLAME.set(Some((H::WORD, number)));
+    let place = &PLACES[table::loop_of(number)];
+    Err(if place.is_mine() { Refusal::Stale } else { place.refusal(number) })
 }
 
-/// Goes in by a loop's number, where a refusal is nobody's mistake.
-#[inline]
-pub(super) fn within<R>(number: usize, f: impl FnOnce(&mut Hub) -> Result<R, Refusal>) -> Result<R, Refusal> {
-    inside(number, f)
-}
-
-/// Starts an operation.
-#[inline]
-pub(super) fn start<H: Handle>(
-    function: &'static str,
-    handle: *mut H,
-    f: impl FnOnce(&mut Hub, Id<H::Record>) -> Result<i64, Refusal>,
-) -> eddy_op {
-    call(function, handle, f).unwrap_or_else(|refusal| eddy_op::from(code(refusal)))
-}
-
+/// Does something, now.
 #[inline]
 pub(super) fn status<H: Handle>(
     function: &'static str,
     handle: *mut H,
     f: impl FnOnce(&mut Hub, Id<H::Record>) -> Result<(), Refusal>,
 ) -> c_int {
-    call(function, handle, f).map_or_else(code, |()| 0)
+    start(function, handle, |hub, id| f(hub, id).map(|()| 0)) as c_int
 }
 
 /// For calls that have no code: any refusal is reported, and the answer is the empty one.
@@ -447,7 +483,7 @@ pub(super) fn free<H: Handle>(
     f: impl FnOnce(&mut Hub, Id<H::Record>) -> Result<(), Refusal>,
 ) {
     let number = handle as usize;
-    let result = inside(number, |hub| {
+    let result = within(number, |hub| {
         let id = H::id(hub, number);
         f(hub, id)
     });
@@ -463,7 +499,7 @@ pub(super) fn free<H: Handle>(
 
 #[cold]
 fn misused(function: &str, word: &str, number: usize, refusal: Refusal) {
-    let (word, number) = ME.try_with(|me| me.blame.take()).ok().flatten().unwrap_or((word, number));
+    let (word, number) = BLAME.take().unwrap_or((word, number));
     let what = match refusal {
         Refusal::Thread => "another thread's",
         _ if number == 0 => "NULL instead of a",
@@ -485,17 +521,14 @@ fn misused(function: &str, word: &str, number: usize, refusal: Refusal) {
 /// to tell.
 #[cold]
 pub(super) fn report(message: String) {
-    let _ = ME.try_with(|me| {
-        let mine = |place: &&Place| place.owner.load(Ordering::Relaxed) == address(me);
-        let current = &PLACES[me.current.get()];
-        let place = if mine(&current) { Some(current) } else { PLACES.iter().find(mine) };
-        if let Some(place) = place
-            && let Ok(mut hub) = place.hub.try_borrow_mut()
-            && let Some(hub) = &mut *hub
-        {
-            hub.report(message, None);
-        }
-    });
+    let current = &PLACES[CURRENT.get()];
+    let place = if current.is_mine() { Some(current) } else { PLACES.iter().find(|place| place.is_mine()) };
+    if let Some(place) = place
+        && let Ok(mut hub) = place.hub.try_borrow_mut()
+        && let Some(hub) = &mut *hub
+    {
+        hub.report(message, None);
+    }
 }
 
 /// The only thing that the library ever prints. A standard error that takes nothing is no reason to
@@ -559,14 +592,11 @@ pub(super) unsafe fn text<'a>(text: *const c_char) -> Result<Option<&'a str>, Re
 /// Unless `len` is 0 or larger than any object, `len` bytes must lie at `data`, and stay for `'a`.
 #[inline]
 pub(super) unsafe fn bytes<'a>(data: *const c_void, len: usize) -> Result<&'a [u8], Refusal> {
-    if len == 0 {
-        return Ok(&[]);
+    if !data.is_null() && len <= isize::MAX as usize {
+        // SAFETY: the caller's promise; it is not NULL, and no larger than an object may be.
+        return Ok(unsafe { std::slice::from_raw_parts(data.cast(), len) });
     }
-    if data.is_null() || len > isize::MAX as usize {
-        return Err(Refusal::Invalid);
-    }
-    // SAFETY: the caller's promise; it is not NULL, and no larger than an object may be.
-    Ok(unsafe { std::slice::from_raw_parts(data.cast(), len) })
+    if len == 0 { Ok(&[]) } else { Err(Refusal::Invalid) }
 }
 
 /// # Safety

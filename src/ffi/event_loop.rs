@@ -4,12 +4,12 @@ use std::ffi::{c_int, c_void};
 use std::time::Duration;
 
 use super::callbacks::*;
-use super::deliver::deliver;
+use super::deliver::{deliver, deliver_read};
 use super::door::{self, callback};
 use super::errors::code;
 use super::types::*;
 use crate::error::Refusal;
-use crate::hub::Run;
+use crate::hub::{Call, Hub, Run};
 
 /// For this thread. NULL: no memory, no descriptor, or 255 of them already.
 ///
@@ -66,6 +66,10 @@ fn drive(function: &'static str, r#loop: *mut eddy_loop, run: Run) -> Result<boo
     let number = r#loop as usize;
     let run = door::call(function, r#loop, |hub, _| hub.begin_run(run))?;
     let ended = loop {
+        // Most of what there is to call is readers whose line is here already.
+        while let Some(line) = door::within(number, Hub::next_line) {
+            deliver_read(line);
+        }
         let step = door::within(number, |hub| {
             hub.step(run).map_err(|error| {
                 hub.report(format!("{function}: {error}"), None);
@@ -73,6 +77,7 @@ fn drive(function: &'static str, r#loop: *mut eddy_loop, run: Run) -> Result<boo
             })
         });
         match step {
+            Ok(Some(Call::Read(read))) => deliver_read(read),
             Ok(Some(call)) => deliver(number, call),
             Ok(None) => break Ok(()),
             Err(refusal) => break Err(refusal),

@@ -50,11 +50,11 @@ pub unsafe extern "C" fn eddy_writer_write(
     bytes: *const c_void,
     len: usize,
 ) -> c_int {
-    let full = door::call("eddy_writer_write", writer, |hub, id| {
+    let full = door::start("eddy_writer_write", writer, |hub, id| {
         // SAFETY: the caller's promise.
-        hub.write(id, unsafe { self::bytes(bytes, len) }?)
+        hub.write(id, unsafe { self::bytes(bytes, len) }?).map(i64::from)
     });
-    full.map_or_else(super::errors::code, c_int::from)
+    full as c_int
 }
 
 /// All of them as one write; refused, none.
@@ -67,11 +67,11 @@ pub unsafe extern "C" fn eddy_writer_writelines(
     lines: *const eddy_bytes,
     count: usize,
 ) -> c_int {
-    let full = door::call("eddy_writer_writelines", writer, |hub, id| {
+    let full = door::start("eddy_writer_writelines", writer, |hub, id| {
         // SAFETY: the caller's promise.
-        hub.writelines(id, each(unsafe { list(lines, count) }?))
+        hub.writelines(id, each(unsafe { list(lines, count) }?)).map(i64::from)
     });
-    full.map_or_else(super::errors::code, c_int::from)
+    full as c_int
 }
 
 /// Above the high-water mark, until the low one is reached; else at once, that is next. Any number may

@@ -12,15 +12,19 @@ pub struct Report {
     pub error: Option<Box<Error>>,
 }
 
+/// A read that got its bytes.
+#[derive(Debug)]
+pub struct Read {
+    pub callback: Callback,
+    pub stream: Id<Connection>,
+    pub bytes: Lent,
+}
+
 /// The next thing to call. Small: it goes through several hands for each line read.
 #[derive(Debug)]
 pub enum Call {
     /// A read that got its bytes: the hot path.
-    Read {
-        callback: Callback,
-        stream: Id<Connection>,
-        bytes: Lent,
-    },
+    Read(Read),
     ReadFailed {
         callback: Callback,
         stream: Id<Connection>,

@@ -54,7 +54,7 @@ impl Hub {
             |connection: &Connection| connection.is(is::CUSTOM | is::LOST) || connection.socket.is_some();
         let taken = self.connections.get(stream).is_none_or(has_one);
         let Some(lone) = self.connections.get_mut(transport) else { return Err(Refusal::Stale) };
-        if taken || lone.faces != face::TRANSPORT || !lone.is(is::CUSTOM) || lone.is(is::LOST) {
+        if taken || lone.faces() != face::TRANSPORT || !lone.is(is::CUSTOM) || lone.is(is::LOST) {
             return Err(Refusal::State);
         }
         let moved = is::CUSTOM | is::CLOSING | is::ABORTED | is::USER_PAUSED | is::PAUSE_TOLD | is::LEAVING;
@@ -64,7 +64,7 @@ impl Hub {
         lone.rare().joined = Some(stream);
         if let Some(connection) = self.connections.get_mut(stream) {
             connection.flags |= flags;
-            connection.faces |= face::TRANSPORT;
+            connection.flags |= face::TRANSPORT;
             connection.rare().custom = old.custom;
             connection.rare().take_extra(old.extra);
         }
@@ -87,7 +87,7 @@ impl Hub {
         if has_one || transport == reader {
             return Err(Refusal::State);
         }
-        if other.is(is::CUSTOM) && other.faces == face::TRANSPORT {
+        if other.is(is::CUSTOM) && other.faces() == face::TRANSPORT {
             return self.join(reader, transport);
         }
         self.alive(reader, face::READER)?.rare().regulates = Some(transport);
@@ -113,8 +113,8 @@ impl Hub {
             return Err(Refusal::OtherReader);
         }
         let stream = protocol.or(reader).unwrap_or(joined);
-        if self.alive(joined, face::TRANSPORT)?.has_face(face::WRITER)
-            || self.connections.get(stream).is_some_and(|connection| connection.has_face(face::WRITER))
+        if self.alive(joined, face::TRANSPORT)?.is(face::WRITER)
+            || self.connections.get(stream).is_some_and(|connection| connection.is(face::WRITER))
         {
             return Err(Refusal::Busy);
         }
@@ -122,12 +122,15 @@ impl Hub {
             return Err(Refusal::State);
         }
         self.join(stream, transport)?;
-        self.alive(stream, face::TRANSPORT)?.faces |= face::WRITER;
+        self.alive(stream, face::TRANSPORT)?.flags |= face::WRITER;
         Ok(stream)
     }
 
     /// What a custom transport is to do next.
     pub(super) fn command(&mut self, id: Id<Connection>) -> Option<Call> {
+        if let Some(output) = self.lent_output.take() {
+            self.pool.give(output);
+        }
         let connection = self.connections.get_mut(id)?;
         if connection.is(is::LOST) {
             return None;
@@ -152,7 +155,7 @@ impl Hub {
             self.lent_output = Some(output);
             return Some(Call::TransportWrite { callback, transport, bytes });
         }
-        if connection.writer.eof && flags & is::EOF_SENT == 0 {
+        if flags & (is::WRITE_EOF | is::EOF_SENT) == is::WRITE_EOF {
             let write_eof = custom.call(ops.write_eof?);
             connection.flags |= is::EOF_SENT;
             return call(write_eof);
@@ -175,7 +178,7 @@ impl Hub {
 
     /// Where there is no protocol nobody will ever say that the connection is lost: closed is lost.
     fn lose_unheard(&mut self, id: Id<Connection>) {
-        if self.connections.get(id).is_some_and(|connection| !connection.has_face(face::PROTOCOL)) {
+        if self.connections.get(id).is_some_and(|connection| !connection.is(face::PROTOCOL)) {
             self.lose(id, None);
         }
     }
@@ -185,7 +188,7 @@ impl Hub {
         let connection = self.connections.get_mut(id)?;
         let custom = connection.rare.as_mut()?.custom.take()?;
         connection.flags &= !is::CUSTOM;
-        connection.faces &= !face::TRANSPORT;
+        connection.flags &= !face::TRANSPORT;
         // The record that it began as has only led here.
         let own = Id::behind_face(custom.handle, Kind::Transport);
         if own != id {
@@ -240,10 +243,10 @@ impl Hub {
     pub fn protocol_new(&mut self, reader: Id<Connection>, client: Callback) -> Result<(), Refusal> {
         self.accepting()?;
         let connection = self.alive(reader, face::READER)?;
-        if connection.socket.is_some() || connection.has_face(face::PROTOCOL) {
+        if connection.socket.is_some() || connection.is(face::PROTOCOL) {
             return Err(Refusal::Busy);
         }
-        connection.faces |= face::PROTOCOL;
+        connection.flags |= face::PROTOCOL;
         connection.rare().client = client;
         Ok(())
     }
@@ -253,7 +256,7 @@ impl Hub {
         if connection.is(is::MADE | is::LOST) {
             return Err(Refusal::State);
         }
-        let reader_is_gone = !connection.has_face(face::READER);
+        let reader_is_gone = !connection.is(face::READER);
         self.join(id, transport)?;
         let connection = self.alive(id, face::PROTOCOL)?;
         connection.flags |= is::MADE;
@@ -263,8 +266,8 @@ impl Hub {
                 "eddy_protocol_connection_made: the reader was freed before; the transport is aborted";
             self.report(message.into(), None);
             self.abort(id);
-        } else if announce && !connection.has_face(face::WRITER) {
-            connection.faces |= face::WRITER;
+        } else if announce && !connection.is(face::WRITER) {
+            connection.flags |= face::WRITER;
             connection.flags |= is::ANNOUNCE;
         }
         self.enqueue(id);
@@ -277,7 +280,7 @@ impl Hub {
             return Err(Refusal::State);
         }
         // Whoever freed the reader does not want to know.
-        if connection.has_face(face::READER) { self.feed_data(id, bytes) } else { Ok(()) }
+        if connection.is(face::READER) { self.feed_data(id, bytes) } else { Ok(()) }
     }
 
     pub fn eof_received(&mut self, id: Id<Connection>) -> Result<(), Refusal> {

@@ -26,7 +26,7 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use call::{Call, Report};
+pub use call::{Call, Read, Report};
 pub use connection::{Connection, face};
 pub use opening::{Adoption, Opening, Options, Target};
 pub use serving::{Listening, Server};
@@ -112,7 +112,8 @@ pub struct Hub {
     turn_moved: bool,
     /// A drain in this turn that has nothing to wait for.
     turn_drain: Option<connection::Waiting>,
-    turn_calls: u32,
+    /// What is left of its share of this round.
+    turn_left: u32,
     turn_reads: u32,
     queue: VecDeque<usize>,
     events: Vec<Event>,
@@ -189,7 +190,7 @@ impl Hub {
             turn: Turn::new().map_err(no_memory)?,
             turn_moved: false,
             turn_drain: None,
-            turn_calls: 0,
+            turn_left: 0,
             turn_reads: 0,
             queue: VecDeque::new(),
             events: Vec::new(),
@@ -306,18 +307,13 @@ impl Hub {
     }
 
     /// The next one to call. None: there is nobody, or the round is over.
-    #[inline]
     pub fn next_call(&mut self) -> Option<Call> {
-        if let Some(output) = self.lent_output.take() {
-            self.pool.give(output);
-        }
         loop {
             if self.current != 0 {
-                if self.turn_calls >= TURN_CALLS {
+                if self.turn_left == 0 {
                     self.put_off();
                 } else if let Some(call) = self.take_turn() {
-                    self.turn_calls += 1;
-                    self.round_calls += 1;
+                    self.turn_left -= 1;
                     return Some(call);
                 }
                 self.end_current();
@@ -325,19 +321,26 @@ impl Hub {
             if self.round_calls >= ROUND_CALLS {
                 return None;
             }
+            self.turn_left = TURN_CALLS;
             if self.round_queue > 0 {
                 self.round_queue -= 1;
                 self.current = self.queue.pop_front()?;
+                self.begin_current();
             } else {
                 let event = *self.events.get(self.next_event)?;
                 self.next_event += 1;
-                self.current = self.happened(event);
+                if Kind::is_connection(event.number) {
+                    self.current = event.number;
+                    self.begin_turn(Id::from_number(event.number), Some(event));
+                } else {
+                    self.current = self.happened(event);
+                    self.begin_current();
+                }
             }
-            self.begin_current();
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn take_turn(&mut self) -> Option<Call> {
         match self.turn_of {
             Some(id) => self.connection_turn(id),
@@ -345,6 +348,7 @@ impl Hub {
         }
     }
 
+    #[inline(never)]
     fn other_turn(&mut self, number: usize) -> Option<Call> {
         match Kind::of(number)? {
             Kind::Listener => self.listener_turn(Id::from_number(number)),
@@ -366,11 +370,9 @@ impl Hub {
         }
     }
 
-    #[inline]
     fn begin_current(&mut self) {
-        self.turn_calls = 0;
         match Kind::of(self.current) {
-            Some(Kind::Connection) => self.begin_turn(Id::from_number(self.current)),
+            Some(Kind::Connection) => self.begin_turn(Id::from_number(self.current), None),
             Some(Kind::Listener) => self.begin_listener(Id::from_number(self.current)),
             Some(Kind::Server) => self.begin_server(Id::from_number(self.current)),
             Some(Kind::Loop) => self.round_reports = self.reports.len(),
@@ -381,13 +383,13 @@ impl Hub {
     #[inline]
     fn end_current(&mut self) {
         self.current = 0;
+        self.round_calls += TURN_CALLS - self.turn_left;
         if let Some(id) = self.turn_of.take() {
             self.end_turn(id);
         }
     }
 
     /// Whose turn an event makes it; 0: nobody's.
-    #[inline]
     fn happened(&mut self, event: Event) -> usize {
         match Kind::of(event.number) {
             Some(Kind::Connection) => self.connection_event(Id::from_number(event.number), event),

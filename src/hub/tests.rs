@@ -1,6 +1,6 @@
 //! The hub without a door: what it says is to be called is looked at as data.
 
-use std::io::{Read, Write};
+use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ fn next(hub: &mut Hub) -> Call {
 
 fn who(call: &Call) -> usize {
     match call {
-        Call::Read { callback, .. } | Call::ReadFailed { callback, .. } => callback.argument,
+        Call::Read(Read { callback, .. }) | Call::ReadFailed { callback, .. } => callback.argument,
         Call::Writer { callback, .. } | Call::Stream { callback, .. } => callback.argument,
         Call::Server { callback, .. } | Call::Loop { callback, .. } => callback.argument,
         _ => 0,
@@ -54,7 +54,7 @@ fn nothing_is_called_before_somebody_asks() {
     hub.feed_data(reader, b"one\ntwo\n").unwrap();
     hub.read(reader, Want::Line, callback(1)).unwrap();
     hub.begin_run(RUN).unwrap();
-    let Call::Read { bytes, stream, .. } = next(&mut hub) else { panic!("not a read") };
+    let Call::Read(Read { bytes, stream, .. }) = next(&mut hub) else { panic!("not a read") };
     assert_eq!((bytes.len, stream), (4, reader));
     // Nobody asked for the second line, and nothing is left to wait for.
     assert!(hub.step(RUN).unwrap().is_none());

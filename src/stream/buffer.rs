@@ -7,79 +7,85 @@ pub struct NoMemory;
 
 #[derive(Debug, Default)]
 pub struct Buffer {
-    bytes: Vec<u8>,
-    /// Where what is left begins.
+    /// Always longer than what is in it, by a byte for the NUL behind what is lent.
+    storage: Vec<u8>,
+    /// What is left lies from here ...
     head: usize,
+    /// ... to here.
+    tail: usize,
     /// How much of what is left a search has seen in vain.
     pub searched: usize,
-    /// The storage lies with a turn.
-    lent: bool,
 }
 
 impl Buffer {
     #[inline]
     pub fn as_slice(&self) -> &[u8] {
-        &self.bytes[self.head..]
+        &self.storage[self.head..self.tail]
     }
 
     #[inline]
     pub fn len(&self) -> usize {
-        self.bytes.len() - self.head
+        self.tail - self.head
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Takes all or nothing. There is always room for one byte more, for the NUL behind what is lent.
     #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.head == self.tail
+    }
+
+    /// Takes all or nothing.
+    #[inline(always)]
     pub fn append(&mut self, bytes: &[u8]) -> Result<(), NoMemory> {
-        if self.bytes.capacity() - self.bytes.len() <= bytes.len() {
-            self.make_room(bytes.len() + 1)?;
+        match self.storage.get_mut(self.tail..) {
+            Some(room) if room.len() > bytes.len() => room[..bytes.len()].copy_from_slice(bytes),
+            _ => self.append_beyond(bytes)?,
         }
-        self.bytes.extend_from_slice(bytes);
+        self.tail += bytes.len();
+        Ok(())
+    }
+
+    #[cold]
+    fn append_beyond(&mut self, bytes: &[u8]) -> Result<(), NoMemory> {
+        self.make_room(bytes.len())?;
+        self.storage[self.tail..][..bytes.len()].copy_from_slice(bytes);
         Ok(())
     }
 
     /// Moves what is left to the front once that is no more than what was taken, so that each byte is moved at most
     /// once; grows otherwise.
-    #[cold]
     fn make_room(&mut self, more: usize) -> Result<(), NoMemory> {
         if self.head >= self.len() {
-            self.bytes.drain(..self.head);
-            self.head = 0;
+            self.storage.copy_within(self.head..self.tail, 0);
+            (self.head, self.tail) = (0, self.len());
         }
-        self.bytes.try_reserve(more).map_err(|_| NoMemory)
+        let needed = self.tail.saturating_add(more).saturating_add(1);
+        if needed > self.storage.len() {
+            self.storage.try_reserve(needed - self.storage.len()).map_err(|_| NoMemory)?;
+            self.storage.resize(self.storage.capacity(), 0);
+        }
+        Ok(())
     }
 
     #[inline]
     pub fn consume(&mut self, n: usize) {
         self.head += n;
         self.searched = self.searched.saturating_sub(n);
-        if self.head == self.bytes.len() {
+        if self.is_empty() {
             self.clear();
         }
     }
 
     pub fn clear(&mut self) {
-        self.bytes.clear();
-        self.head = 0;
-        self.searched = 0;
+        (self.head, self.tail, self.searched) = (0, 0, 0);
     }
 
     pub(super) fn start(&self) -> usize {
         self.head
     }
 
-    /// Lends its storage for another one's, with a byte behind the last for a NUL; or takes it back, without.
+    /// Lends its storage for another one's, or takes it back.
     pub(super) fn swap(&mut self, other: &mut Vec<u8>) {
-        if self.lent {
-            other.pop();
-        } else {
-            self.bytes.push(0);
-        }
-        self.lent = !self.lent;
-        std::mem::swap(&mut self.bytes, other);
+        std::mem::swap(&mut self.storage, other);
     }
 
     /// What comes before `head` has been taken; the search has seen so much of the rest.
@@ -89,7 +95,7 @@ impl Buffer {
     }
 
     fn capacity(&self) -> usize {
-        self.bytes.capacity()
+        self.storage.len()
     }
 }
 
@@ -128,7 +134,6 @@ impl Pool {
     }
 
     /// Appends to a buffer that may not be there yet.
-    #[inline]
     pub fn append(&mut self, to: &mut Option<Box<Buffer>>, bytes: &[u8]) -> Result<(), NoMemory> {
         match to {
             Some(buffer) => buffer.append(bytes),
@@ -148,7 +153,7 @@ impl Pool {
             return Ok(());
         }
         let mut buffer = to.take().unwrap_or_else(|| self.take());
-        let result = buffer.make_room(more.saturating_add(1));
+        let result = buffer.make_room(more);
         if buffer.is_empty() && result.is_err() {
             self.give(buffer);
         } else {

@@ -2,6 +2,7 @@
 
 mod buffer;
 mod reader;
+mod search;
 #[cfg(test)]
 mod tests;
 mod turn;

@@ -1,8 +1,9 @@
 //! What a reader keeps, and when a read is settled.
 
-use memchr::{memchr, memmem};
+use memchr::memmem;
 
 use super::buffer::{Buffer, NoMemory, Pool};
+use super::search::find;
 use crate::callback::Callback;
 use crate::error::Refusal;
 
@@ -64,7 +65,7 @@ impl Separators {
     fn find(&self, bytes: &[u8], from: usize) -> Option<(usize, usize)> {
         let found = self.all.iter().filter_map(|separator| {
             let at = match separator[..] {
-                [byte] => memchr(byte, &bytes[from..]),
+                [byte] => find(byte, &bytes[from..]),
                 _ => memmem::find(&bytes[from..], separator),
             }?;
             Some((from + at, from + at + separator.len()))
@@ -162,7 +163,7 @@ impl Reader {
         if !self.skipping {
             return 0;
         }
-        match memchr(b'\n', bytes) {
+        match find(b'\n', bytes) {
             Some(at) => {
                 self.skipping = false;
                 at + 1
@@ -189,7 +190,7 @@ impl Reader {
         match self.want {
             Want::Nothing => Verdict::Wait,
             Want::Line if *searched == len && len <= self.limit && !eof => Verdict::Wait,
-            Want::Line => match memchr(b'\n', &bytes[*searched..]) {
+            Want::Line => match find(b'\n', &bytes[*searched..]) {
                 Some(at) if *searched + at <= self.limit => Verdict::Take(*searched + at + 1),
                 Some(at) => Verdict::Overrun { consumed: *searched + at, found: true },
                 None if len > self.limit => Verdict::Overrun { consumed: len, found: false },

@@ -4,11 +4,9 @@
 //! some. Either way a callback is lent them where they lie, followed by a NUL; what the NUL covers is put back before
 //! anything looks at the buffer again. Only what nobody has asked for when the turn ends is copied to the stream.
 
-#[cfg(not(target_arch = "x86_64"))]
-use memchr::memchr;
-
 use super::buffer::{Buffer, NoMemory, Pool};
 use super::reader::{Reader, Separators, Verdict, Want};
+use super::search::find;
 use crate::callback::Lent;
 
 /// One receive takes at most so much. 16 KiB costs twice the time in bulk; 256 KiB gains nothing.
@@ -20,11 +18,12 @@ pub struct Turn {
     storage: Vec<u8>,
     /// ... and then its buffer holds the loop's meanwhile.
     own: Option<Box<Buffer>>,
+    /// What is left for the stream, and how far a search has seen it in vain.
     start: usize,
+    seen: usize,
     end: usize,
-    searched: usize,
-    /// What the NUL at `start` covers.
-    covered: Option<u8>,
+    /// The byte at `start`, which a NUL may cover.
+    covered: u8,
 }
 
 /// What became of a read.
@@ -43,20 +42,28 @@ impl Turn {
         let mut storage = Vec::new();
         storage.try_reserve_exact(READ_SIZE + 1).map_err(|_| NoMemory)?;
         storage.resize(READ_SIZE + 1, 0);
-        Ok(Turn { storage, own: None, start: 0, end: 0, searched: 0, covered: None })
+        Ok(Turn { storage, own: None, start: 0, seen: 0, end: 0, covered: 0 })
     }
 
     /// Begins with what the stream has kept.
     #[inline]
     pub fn begin(&mut self, reader: &mut Reader) {
-        (self.start, self.end, self.searched) = (0, 0, 0);
+        let (mut start, mut searched, mut len) = (0, 0, 0);
         if let Some(mut own) = reader.input.take() {
-            self.searched = own.searched;
-            self.end = own.start() + own.len();
-            self.start = own.start();
+            (start, searched, len) = (own.start(), own.searched, own.len());
             own.swap(&mut self.storage);
             self.own = Some(own);
         }
+        self.stand_at(start);
+        (self.seen, self.end) = (start + searched, start + len);
+    }
+
+    /// What comes before `start` has been taken.
+    #[inline]
+    fn stand_at(&mut self, start: usize) {
+        self.start = start;
+        self.seen = start;
+        self.covered = self.storage[start];
     }
 
     /// Bytes that are left for the stream.
@@ -72,14 +79,12 @@ impl Turn {
     /// A new read starts its own search.
     #[inline]
     pub fn rearm(&mut self) {
-        self.searched = 0;
+        self.seen = self.start;
     }
 
     #[inline]
     fn uncover(&mut self) {
-        if let Some(byte) = self.covered.take() {
-            self.storage[self.start] = byte;
-        }
+        self.storage[self.start] = self.covered;
     }
 
     /// Room to receive into. What is left for the stream is kept by it first.
@@ -88,7 +93,6 @@ impl Turn {
         if self.start < self.end || self.own.is_some() {
             self.finish(reader, pool)?;
         }
-        self.uncover();
         Ok(&mut self.storage[..READ_SIZE])
     }
 
@@ -100,25 +104,21 @@ impl Turn {
             pool.append(&mut reader.input, &self.storage[start..n])?;
             self.begin(reader);
         } else {
-            (self.start, self.end, self.searched) = (start, n, 0);
+            self.stand_at(start);
+            self.end = n;
         }
         Ok(())
     }
 
     /// Serves a readline that waits, if its line is here whole: nearly always, and with no more than it takes.
-    #[inline]
+    #[inline(always)]
     pub fn line(&mut self, reader: &Reader) -> Option<Lent> {
-        if reader.want != Want::Line || reader.canceled {
+        if reader.want != Want::Line || reader.canceled || self.seen == self.end {
             return None;
         }
         self.uncover();
-        let searched = self.start + self.searched;
-        if searched == self.end {
-            return None;
-        }
-        let newline = searched + find_newline(self.storage.get(searched..self.end)?)?;
-        let len = newline - self.start;
-        if len > reader.limit { None } else { Some(self.lend(len + 1)) }
+        let newline = self.seen + find(b'\n', self.storage.get(self.seen..self.end)?)?;
+        if newline - self.start > reader.limit { None } else { Some(self.lend(newline + 1)) }
     }
 
     /// Serves the read that waits, if what is here will do.
@@ -129,11 +129,11 @@ impl Turn {
             return Settled::Canceled;
         }
         let (start, end) = (self.start, self.end);
-        let mut searched = self.searched;
+        let mut searched = self.seen - start;
         let verdict = reader.verdict(separators, &self.storage[start..end], &mut searched, failed);
-        self.searched = searched;
+        self.seen = start + searched;
         match verdict {
-            Verdict::Take(n) => Settled::Bytes(self.lend(n)),
+            Verdict::Take(n) => Settled::Bytes(self.lend(start + n)),
             Verdict::Wait => Settled::Waiting,
             Verdict::Incomplete => {
                 let mut partial = Vec::new();
@@ -142,30 +142,29 @@ impl Turn {
                     return Settled::NoMemory;
                 }
                 partial.extend_from_slice(&self.storage[start..end]);
-                self.start = end;
+                self.stand_at(end);
                 let expected = if let Want::Exactly(n) = reader.want { Some(n) } else { None };
                 Settled::Incomplete { partial, expected }
             }
             Verdict::Overrun { consumed, found } => {
                 if reader.want == Want::Line {
                     // The whole line goes, also what of it is yet to come: its tail is not a line.
-                    self.start = if found { start + consumed + 1 } else { end };
+                    self.stand_at(if found { start + consumed + 1 } else { end });
                     reader.skipping = !found;
                 }
-                self.searched = 0;
+                self.rearm();
                 Settled::Overrun { consumed, found }
             }
         }
     }
 
-    #[inline]
-    fn lend(&mut self, n: usize) -> Lent {
-        let from = self.start;
-        self.start += n;
-        self.searched = 0;
-        self.covered = Some(std::mem::replace(&mut self.storage[self.start], 0));
-        let start = self.storage[from..].as_ptr();
-        Lent { start, len: n }
+    /// Lends what lies before `to`.
+    #[inline(always)]
+    fn lend(&mut self, to: usize) -> Lent {
+        let (start, len) = (self.storage[self.start..].as_ptr(), to - self.start);
+        self.stand_at(to);
+        self.storage[to] = 0;
+        Lent { start, len }
     }
 
     /// A copy of what was just lent, and a check that a NUL follows it.
@@ -184,11 +183,10 @@ impl Turn {
         if self.is_empty() {
             return Ok(());
         }
-        let (start, end, storage) = (self.start, self.end, &self.storage);
-        let first = [self.covered.unwrap_or(storage[start])];
+        let (start, end) = (self.start, self.end);
         let mut kept = Some(pool.take());
-        pool.append(&mut kept, &first)?;
-        pool.append(&mut kept, &storage[start + 1..end])?;
+        pool.append(&mut kept, &[self.covered])?;
+        pool.append(&mut kept, &self.storage[start + 1..end])?;
         reader.input = kept;
         self.end = start;
         Ok(())
@@ -197,13 +195,16 @@ impl Turn {
     /// Ends the turn: what nobody asked for stays with the stream.
     #[inline]
     pub fn finish(&mut self, reader: &mut Reader, pool: &mut Pool) -> Result<(), NoMemory> {
+        if self.is_empty() && self.own.is_none() { Ok(()) } else { self.keep(reader, pool) }
+    }
+
+    fn keep(&mut self, reader: &mut Reader, pool: &mut Pool) -> Result<(), NoMemory> {
         self.uncover();
-        let (start, end) = (self.start, self.end);
-        (self.start, self.end) = (0, 0);
+        let (start, end, searched) = (self.start, self.end, self.seen - self.start);
         if let Some(mut own) = self.own.take() {
             own.swap(&mut self.storage);
             if start < end && reader.input.is_none() {
-                own.keep_from(start, self.searched);
+                own.keep_from(start, searched);
                 reader.input = Some(own);
             } else {
                 pool.give(own);
@@ -211,9 +212,11 @@ impl Turn {
         } else if start < end {
             pool.append(&mut reader.input, &self.storage[start..end])?;
             if let Some(input) = &mut reader.input {
-                input.searched = self.searched;
+                input.searched = searched;
             }
         }
+        self.end = 0;
+        self.stand_at(0);
         Ok(())
     }
 
@@ -224,23 +227,11 @@ impl Turn {
 
     /// Ends the turn of a stream that is gone.
     pub fn abandon(&mut self, pool: &mut Pool) {
-        self.covered = None;
-        (self.start, self.end) = (0, 0);
         if let Some(mut own) = self.own.take() {
             own.swap(&mut self.storage);
             pool.give(own);
         }
+        self.end = 0;
+        self.stand_at(0);
     }
-}
-
-/// Lines are short as a rule: what every x86-64 can, inlined, beats choosing the best there is each time.
-#[cfg(target_arch = "x86_64")]
-#[inline]
-fn find_newline(bytes: &[u8]) -> Option<usize> {
-    memchr::arch::x86_64::sse2::memchr::One::new(b'\n')?.find(bytes)
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn find_newline(bytes: &[u8]) -> Option<usize> {
-    memchr(b'\n', bytes)
 }

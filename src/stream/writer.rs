@@ -37,15 +37,13 @@ pub struct Writer {
     pub output: Option<Box<Buffer>>,
     /// Above the high mark, and not yet down to the low one.
     pub paused: bool,
-    /// No more is to come after what is gathered.
-    pub eof: bool,
 }
 
 impl Writer {
     /// Nothing to send, and nobody waits for that.
     #[inline]
     pub fn is_quiet(&self) -> bool {
-        self.output.is_none() && !self.paused && !self.eof
+        self.output.is_none() && !self.paused
     }
 
     #[inline]

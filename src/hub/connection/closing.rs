@@ -154,7 +154,7 @@ impl Hub {
         let Some(connection) = self.connections.get_mut(id) else { return };
         let mut room = Vec::new();
         if connection.is(is::CLOSING | is::PEER_EOF)
-            || !connection.has_face(face::READER)
+            || !connection.is(face::READER)
             || room.try_reserve_exact(READ_SIZE).is_err()
         {
             return;

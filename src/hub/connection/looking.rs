@@ -10,7 +10,7 @@ use crate::table::{Id, Kind};
 
 impl Hub {
     /// A text about the connection, and its length: lent until the connection is gone.
-    pub fn extra_info(&mut self, id: Id<Connection>, face: u8, name: &str) -> Result<Option<Lent>, Refusal> {
+    pub fn extra_info(&mut self, id: Id<Connection>, face: u64, name: &str) -> Result<Option<Lent>, Refusal> {
         let connection = self.alive(id, face)?;
         let known = |connection: &Connection| {
             let extra = &connection.rare.as_ref()?.extra;
@@ -29,7 +29,7 @@ impl Hub {
     pub fn set_extra_info(
         &mut self,
         id: Id<Connection>,
-        face: u8,
+        face: u64,
         name: &str,
         value: &[u8],
     ) -> Result<(), Refusal> {
@@ -45,7 +45,7 @@ impl Hub {
         Ok(())
     }
 
-    pub fn is_closing(&mut self, id: Id<Connection>, face: u8) -> Result<bool, Refusal> {
+    pub fn is_closing(&mut self, id: Id<Connection>, face: u64) -> Result<bool, Refusal> {
         self.alive(id, face).map(|connection| connection.is_closing())
     }
 
@@ -66,7 +66,7 @@ impl Hub {
             Kind::Transport => ("transport", face::TRANSPORT),
             _ => ("protocol", face::PROTOCOL),
         };
-        if !connection.has_face(alive) {
+        if !connection.is(alive) {
             return None;
         }
         let mut text = format!("<eddy_{name}");
@@ -100,7 +100,7 @@ impl Hub {
                 0 => {}
                 buffered => say(format!("{buffered} bytes to send")),
             }
-            if connection.writer.eof {
+            if connection.is(is::WRITE_EOF) {
                 say("eof".into());
             }
         }

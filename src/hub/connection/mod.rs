@@ -12,79 +12,83 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use socket2::Domain;
 
+use self::reading::Received;
 use super::custom::Custom;
 use super::{Hub, Server};
 use crate::callback::Callback;
 use crate::error::{Error, Refusal};
 use crate::event::Event;
-use crate::hub::Call;
+use crate::hub::{Call, Read};
 use crate::net;
-use crate::stream::{Marks, Reader, Separators, Settled, Want, Writer};
+use crate::stream::{Marks, Reader, Separators, Settled, Turn, Want, Writer};
 use crate::table::Id;
 
 /// One stream's receives in a turn, so that one peer cannot starve the rest.
 const TURN_READS: u32 = 16;
 
-/// Which handles of a connection are alive.
+/// Which handles of a connection are alive: flags like the others, so that one comparison looks at all that matters.
 pub mod face {
-    pub const READER: u8 = 1;
-    pub const WRITER: u8 = 2;
-    pub const TRANSPORT: u8 = 4;
-    pub const PROTOCOL: u8 = 8;
+    pub const READER: u64 = 1 << 28;
+    pub const WRITER: u64 = 1 << 29;
+    pub const TRANSPORT: u64 = 1 << 30;
+    pub const PROTOCOL: u64 = 1 << 31;
+    pub const ALL: u64 = READER | WRITER | TRANSPORT | PROTOCOL;
 }
 
 /// What is so of a connection. Those in `SPECIAL` mean that there is more to look at in its turn than reads.
 pub mod is {
     /// The socket may have something to receive; the edge was seen and not used up.
-    pub const READABLE: u32 = 1;
+    pub const READABLE: u64 = 1;
     /// The socket takes bytes, as far as we know.
-    pub const WRITABLE: u32 = 1 << 1;
+    pub const WRITABLE: u64 = 1 << 1;
     /// A short read does not mean that nothing is left: receive until the socket says so.
-    pub const MORE: u32 = 1 << 2;
+    pub const MORE: u64 = 1 << 2;
     /// ... on this kind of socket it never does.
-    pub const ALWAYS_MORE: u32 = 1 << 3;
+    pub const ALWAYS_MORE: u64 = 1 << 3;
     /// In the hub's queue.
-    pub const QUEUED: u32 = 1 << 4;
+    pub const QUEUED: u64 = 1 << 4;
     /// In the hub's list of those that have something to send, or to finish, at the end of the batch.
-    pub const DIRTY: u32 = 1 << 5;
+    pub const DIRTY: u64 = 1 << 5;
     /// Counted among those whose output the socket did not take.
-    pub const BLOCKED: u32 = 1 << 6;
+    pub const BLOCKED: u64 = 1 << 6;
     /// Reading was paused by whoever holds the transport.
-    pub const USER_PAUSED: u32 = 1 << 7;
+    pub const USER_PAUSED: u64 = 1 << 7;
     /// More than twice the limit is buffered, and not yet down to the limit.
-    pub const READ_PAUSED: u32 = 1 << 8;
+    pub const READ_PAUSED: u64 = 1 << 8;
     /// The peer will send no more.
-    pub const PEER_EOF: u32 = 1 << 9;
-    pub const EOF_SENT: u32 = 1 << 10;
+    pub const PEER_EOF: u64 = 1 << 9;
+    pub const EOF_SENT: u64 = 1 << 10;
     /// This side has closed or aborted it.
-    pub const CLOSING: u32 = 1 << 11;
+    pub const CLOSING: u64 = 1 << 11;
     /// Counted among those that are on their way out.
-    pub const LEAVING: u32 = 1 << 12;
+    pub const LEAVING: u64 = 1 << 12;
     /// Reading was paused for the sake of another reader, which holds this transport.
-    pub const REGULATED: u32 = 1 << 13;
+    pub const REGULATED: u64 = 1 << 13;
     /// asyncio's connection_lost has happened.
-    pub const LOST: u32 = 1 << 14;
+    pub const LOST: u64 = 1 << 14;
     /// Closed and told so; the socket waits for the peer's end, lest unread input turn our last bytes into a reset.
-    pub const LINGERING: u32 = 1 << 15;
+    pub const LINGERING: u64 = 1 << 15;
     /// There are drains or other answers in `rare`.
-    pub const ANSWERS: u32 = 1 << 16;
+    pub const ANSWERS: u64 = 1 << 16;
     /// The transport is made of C functions.
-    pub const CUSTOM: u32 = 1 << 17;
+    pub const CUSTOM: u64 = 1 << 17;
     /// The client callback of a protocol is to be called.
-    pub const ANNOUNCE: u32 = 1 << 18;
+    pub const ANNOUNCE: u64 = 1 << 18;
     /// A protocol's connection_made has been called.
-    pub const MADE: u32 = 1 << 19;
+    pub const MADE: u64 = 1 << 19;
     /// The user's transport cannot take more for now: drains wait.
-    pub const WRITING_PAUSED: u32 = 1 << 20;
+    pub const WRITING_PAUSED: u64 = 1 << 20;
     /// What a custom transport has been told.
-    pub const PAUSE_TOLD: u32 = 1 << 21;
-    pub const CLOSE_TOLD: u32 = 1 << 22;
-    pub const ABORT_TOLD: u32 = 1 << 23;
-    pub const ABORTED: u32 = 1 << 24;
+    pub const PAUSE_TOLD: u64 = 1 << 21;
+    pub const CLOSE_TOLD: u64 = 1 << 22;
+    pub const ABORT_TOLD: u64 = 1 << 23;
+    pub const ABORTED: u64 = 1 << 24;
     /// A drain came after the close: it is answered in the next turn, when the close may have shown its end.
-    pub const DRAIN_LATER: u32 = 1 << 25;
+    pub const DRAIN_LATER: u64 = 1 << 25;
+    /// No more is to be written after what is gathered.
+    pub const WRITE_EOF: u64 = 1 << 26;
 
-    pub const SPECIAL: u32 = LOST | LINGERING | ANSWERS | CUSTOM | ANNOUNCE;
+    pub const SPECIAL: u64 = LOST | LINGERING | ANSWERS | CUSTOM | ANNOUNCE;
 }
 
 /// Who is at the other end, kept since a reset makes the system forget it. Small, as most are.
@@ -110,8 +114,7 @@ pub struct Connection {
     pub reader: Reader,
     pub writer: Writer,
     pub(super) socket: Option<OwnedFd>,
-    pub(super) flags: u32,
-    pub(super) faces: u8,
+    pub(super) flags: u64,
     lingered: u8,
     /// 0: not a server's client.
     server: usize,
@@ -155,13 +158,12 @@ impl Rare {
 static NO_SEPARATORS: Separators = Separators::none();
 
 impl Connection {
-    pub fn bare(limit: usize, faces: u8) -> Connection {
+    pub fn bare(limit: usize, faces: u64) -> Connection {
         Connection {
             reader: Reader::new(limit),
             writer: Writer::default(),
             socket: None,
-            flags: 0,
-            faces,
+            flags: faces,
             lingered: 0,
             server: 0,
             peer: Peer::Unknown,
@@ -170,11 +172,11 @@ impl Connection {
     }
 
     #[inline]
-    pub fn is(&self, flags: u32) -> bool {
+    pub fn is(&self, flags: u64) -> bool {
         self.flags & flags != 0
     }
 
-    pub(super) fn put(&mut self, flags: u32, on: bool) {
+    pub(super) fn put(&mut self, flags: u64, on: bool) {
         if on { self.flags |= flags } else { self.flags &= !flags }
     }
 
@@ -195,9 +197,24 @@ impl Connection {
         self.is(is::CLOSING | is::LOST)
     }
 
+    /// True: the socket takes bytes again, and there are some.
+    #[inline]
+    fn note(&mut self, event: Event) -> bool {
+        if event.readable {
+            self.flags |= is::READABLE;
+        }
+        if event.more {
+            self.flags |= is::MORE;
+        }
+        if event.writable {
+            self.flags |= is::WRITABLE;
+        }
+        event.writable && self.is(is::BLOCKED)
+    }
+
     #[inline]
     fn may_receive(&self) -> bool {
-        const NOT_NOW: u32 = is::CLOSING | is::LOST | is::USER_PAUSED | is::REGULATED | is::PEER_EOF;
+        const NOT_NOW: u64 = is::CLOSING | is::LOST | is::USER_PAUSED | is::REGULATED | is::PEER_EOF;
         self.flags & (is::READABLE | NOT_NOW) == is::READABLE
     }
 
@@ -214,7 +231,7 @@ impl Connection {
     /// for more than that.
     #[inline]
     fn should_pause(&self, buffered: usize) -> bool {
-        if self.reader.is_waiting() || !self.has_face(face::READER) {
+        if self.reader.is_waiting() || !self.is(face::READER) {
             false
         } else if self.reader.skipping {
             // The rest of an over-long line is received only for the sake of the next one.
@@ -226,9 +243,8 @@ impl Connection {
         }
     }
 
-    #[inline]
-    pub fn has_face(&self, face: u8) -> bool {
-        self.faces & face != 0
+    pub(super) fn faces(&self) -> u64 {
+        self.flags & face::ALL
     }
 
     pub(super) fn drop_socket(&mut self) {
@@ -250,22 +266,45 @@ impl Connection {
     /// False: what is written is dropped. It is the network's doing, not the caller's: drain and the next read tell.
     #[inline]
     fn takes_output(&self) -> Result<bool, Refusal> {
-        if !self.has_face(face::WRITER) {
+        if !self.is(face::WRITER) {
             Err(Refusal::Stale)
-        } else if self.is(is::CLOSING) || self.writer.eof {
+        } else if self.is(is::CLOSING | is::WRITE_EOF) {
             Err(Refusal::State)
         } else {
             Ok(!self.is(is::LOST))
         }
     }
 
+    /// Settles the read that waits, if it can be.
+    #[inline(never)]
+    fn settle(&mut self, turn: &mut Turn, id: Id<Connection>) -> Option<Call> {
+        let (separators, failed) = match &self.rare {
+            None => (&NO_SEPARATORS, false),
+            Some(rare) => (&rare.separators, rare.exception.is_some()),
+        };
+        let error = match turn.settle(&mut self.reader, separators, failed) {
+            Settled::Bytes(bytes) => {
+                return Some(Call::Read(Read { callback: self.reader.disarm(), stream: id, bytes }));
+            }
+            Settled::Waiting if !failed => return None,
+            // What the peer had sent before it failed is received first.
+            Settled::Waiting if self.may_receive() => return None,
+            Settled::Waiting => self.exception()?.clone(),
+            Settled::Canceled => Error::Canceled,
+            Settled::Incomplete { partial, expected } => Error::Incomplete { partial, expected },
+            Settled::Overrun { consumed, found } => Error::Limit { consumed, found },
+            Settled::NoMemory => no_memory(),
+        };
+        Some(Call::ReadFailed { callback: self.reader.disarm(), stream: id, error: Box::new(error) })
+    }
+
     /// Nobody holds it and nothing is owed to anybody.
     fn is_over(&self) -> bool {
-        self.faces & !face::TRANSPORT == 0
+        self.faces() & !face::TRANSPORT == 0
             && self.socket.is_none()
             && !self.is(is::ANNOUNCE | is::QUEUED)
             && !self.reader.is_waiting()
-            && (self.is(is::LOST) || self.faces == 0)
+            && (self.is(is::LOST) || self.faces() == 0)
             && self.rare.as_ref().is_none_or(|rare| {
                 rare.custom.is_none()
                     && rare.drains.is_empty()
@@ -322,9 +361,9 @@ impl Hub {
 
     /// A connection of which `face` is alive.
     #[inline]
-    pub(super) fn alive(&mut self, id: Id<Connection>, face: u8) -> Result<&mut Connection, Refusal> {
+    pub(super) fn alive(&mut self, id: Id<Connection>, face: u64) -> Result<&mut Connection, Refusal> {
         match self.connections.get_mut(id) {
-            Some(connection) if connection.has_face(face) => Ok(connection),
+            Some(connection) if connection.is(face) => Ok(connection),
             _ => Err(Refusal::Stale),
         }
     }
@@ -350,10 +389,10 @@ impl Hub {
         Ok(())
     }
 
-    pub(super) fn drop_faces(&mut self, id: Id<Connection>, faces: u8) {
+    pub(super) fn drop_faces(&mut self, id: Id<Connection>, faces: u64) {
         let Some(connection) = self.connections.get_mut(id) else { return };
-        let gone = connection.faces & faces;
-        connection.faces &= !faces;
+        let gone = connection.flags & faces;
+        connection.flags &= !faces;
         if gone & face::WRITER != 0 {
             connection.flags &= !is::ANNOUNCE;
             decide_drains(connection, Some(Error::Canceled));
@@ -398,33 +437,28 @@ impl Hub {
 
     // ---- its turn ---------------------------------------------------------------------------------------------
 
+    /// Notes what happened to its socket.
     #[inline]
     pub(super) fn connection_event(&mut self, id: Id<Connection>, event: Event) {
-        let Some(connection) = self.connections.get_mut(id) else { return };
-        if event.readable {
-            connection.flags |= is::READABLE;
-        }
-        if event.more {
-            connection.flags |= is::MORE;
-        }
-        if event.writable {
-            connection.flags |= is::WRITABLE;
-            if connection.is(is::BLOCKED) {
-                self.touch(id);
-            }
+        if self.connections.get_mut(id).is_some_and(|connection| connection.note(event)) {
+            self.touch(id);
         }
     }
 
-    #[inline]
-    pub(super) fn begin_turn(&mut self, id: Id<Connection>) {
+    /// Its turn begins, because of an event or because it was queued.
+    #[inline(always)]
+    pub(super) fn begin_turn(&mut self, id: Id<Connection>, event: Option<Event>) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         connection.flags &= !is::QUEUED;
         self.turn_of = Some(id);
         self.turn_reads = 0;
         self.turn.begin(&mut connection.reader);
+        if event.is_some_and(|event| connection.note(event)) {
+            self.touch(id);
+        }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn end_turn(&mut self, id: Id<Connection>) {
         self.turn_of = None;
         if self.turn_drain.is_some() {
@@ -436,9 +470,26 @@ impl Hub {
         if self.turn.finish(&mut connection.reader, &mut self.pool).is_err() {
             return self.lose(id, Some(no_memory()));
         }
-        if connection.is(is::LOST) || connection.faces == 0 {
+        if connection.is(is::LOST) || connection.faces() == 0 {
             self.remove_if_over(id);
         }
+    }
+
+    /// The hot path: the stream whose turn it is has the line that its reader waits for, and nothing else to tell.
+    #[inline]
+    pub fn next_line(&mut self) -> Option<Read> {
+        let id = self.turn_of?;
+        if self.turn_left == 0 || self.turn_drain.is_some() || self.stopping {
+            return None;
+        }
+        let connection = self.connections.get_mut(id)?;
+        if connection.is(is::SPECIAL) {
+            return None;
+        }
+        let bytes = self.turn.line(&connection.reader)?;
+        self.turn_left -= 1;
+        self.waiting -= 1;
+        Some(Read { callback: connection.reader.disarm(), stream: id, bytes })
     }
 
     /// The next thing to tell somebody about this connection. None: its turn is over.
@@ -447,7 +498,7 @@ impl Hub {
         if self.turn_moved {
             self.rejoin(id);
         }
-        loop {
+        'again: loop {
             if self.turn_drain.is_some() {
                 return self.answer_turn_drain(id);
             }
@@ -459,46 +510,31 @@ impl Hub {
                 }
                 connection = self.connections.get_mut(id)?;
             }
-            if let Some(bytes) = self.turn.line(&connection.reader) {
-                self.waiting -= 1;
-                return Some(Call::Read { callback: connection.reader.disarm(), stream: id, bytes });
-            } else if connection.reader.is_waiting()
-                && (!self.turn.is_empty() || connection.may_settle_empty())
-                && let Some(call) = self.settle(id)
-            {
-                return Some(call);
-            }
-            if !self.receive(id) {
+            loop {
+                if connection.reader.is_waiting() && (!self.turn.is_empty() || connection.may_settle_empty())
+                {
+                    if let Some(bytes) = self.turn.line(&connection.reader) {
+                        self.waiting -= 1;
+                        let callback = connection.reader.disarm();
+                        return Some(Call::Read(Read { callback, stream: id, bytes }));
+                    }
+                    if let Some(call) = connection.settle(&mut self.turn, id) {
+                        self.waiting -= 1;
+                        return Some(call);
+                    }
+                }
+                match connection.receive(&mut self.turn, &mut self.pool, &mut self.turn_reads) {
+                    Received::Something => continue,
+                    Received::Nothing => {}
+                    other => {
+                        if self.did_not_receive(id, other) {
+                            continue 'again;
+                        }
+                    }
+                }
                 return if special { self.farewell(id) } else { None };
             }
         }
-    }
-
-    /// Settles the read that waits, if it can be.
-    fn settle(&mut self, id: Id<Connection>) -> Option<Call> {
-        let connection = self.connections.get_mut(id)?;
-        let (separators, failed) = match &connection.rare {
-            None => (&NO_SEPARATORS, false),
-            Some(rare) => (&rare.separators, rare.exception.is_some()),
-        };
-        let settled = self.turn.settle(&mut connection.reader, separators, failed);
-        let error = match settled {
-            Settled::Bytes(bytes) => {
-                self.waiting -= 1;
-                return Some(Call::Read { callback: connection.reader.disarm(), stream: id, bytes });
-            }
-            Settled::Waiting if !failed => return None,
-            // What the peer had sent before it failed is received first.
-            Settled::Waiting if connection.may_receive() => return None,
-            Settled::Waiting => connection.exception()?.clone(),
-            Settled::Canceled => Error::Canceled,
-            Settled::Incomplete { partial, expected } => Error::Incomplete { partial, expected },
-            Settled::Overrun { consumed, found } => Error::Limit { consumed, found },
-            Settled::NoMemory => no_memory(),
-        };
-        let callback = connection.reader.disarm();
-        self.waiting -= 1;
-        Some(Call::ReadFailed { callback, stream: id, error: Box::new(error) })
     }
 
     /// A callback had the turn's bytes moved to the stream: the turn goes on from there.

@@ -2,63 +2,101 @@
 
 use std::io;
 
-use super::{Connection, Hub, TURN_READS, face, is, no_memory};
+use super::{Connection, Hub, TURN_READS, face, is};
 use crate::callback::Callback;
 use crate::error::{Error, Refusal};
 use crate::hub::Receipt;
 use crate::net;
-use crate::stream::{Buffer, READ_SIZE, Separators, Want};
+use crate::stream::{Buffer, Pool, READ_SIZE, Separators, Turn, Want};
 use crate::table::Id;
 
-impl Hub {
-    /// Receives once, if the socket has something and the reader has room. True: there is news.
+/// What came of an attempt to receive.
+pub(super) enum Received {
+    /// Bytes, or the end.
+    Something,
+    Nothing,
+    /// Reading is to be paused or resumed first.
+    Regulate,
+    /// It has had its share.
+    Later,
+    Failed(io::Error),
+}
+
+impl Connection {
+    /// Receives once, if the socket has something and the reader has room.
     #[inline]
-    pub(super) fn receive(&mut self, id: Id<Connection>) -> bool {
-        let Some(connection) = self.connections.get_mut(id) else { return false };
-        let pause = connection.should_pause(self.turn.len() + connection.reader.buffered());
-        if pause != connection.is(is::READ_PAUSED) {
-            return self.regulate(id) || self.receive(id);
+    pub(super) fn receive(&mut self, turn: &mut Turn, pool: &mut Pool, reads: &mut u32) -> Received {
+        if self.should_pause(turn.len() + self.reader.buffered()) != self.is(is::READ_PAUSED) {
+            return Received::Regulate;
         }
-        if !connection.may_receive() || connection.is(is::READ_PAUSED) {
-            return false;
+        if !self.may_receive() || self.is(is::READ_PAUSED) {
+            return Received::Nothing;
         }
-        if self.turn_reads >= TURN_READS {
-            self.again(id);
-            return false;
+        if *reads >= TURN_READS {
+            return Received::Later;
         }
-        self.turn_reads += 1;
-        let Some(socket) = &connection.socket else { return false };
-        let received = match self.turn.room(&mut connection.reader, &mut self.pool) {
-            Ok(room) => net::receive(socket, room),
-            Err(_) => Err(io::Error::from_raw_os_error(libc::ENOMEM)),
+        *reads += 1;
+        let Some(socket) = &self.socket else { return Received::Nothing };
+        let no_memory = |_| Received::Failed(io::Error::from_raw_os_error(libc::ENOMEM));
+        let room = match turn.room(&mut self.reader, pool).map_err(no_memory) {
+            Ok(room) => room,
+            Err(failed) => return failed,
         };
-        match received {
-            Ok(0) => {
-                connection.flags |= is::PEER_EOF;
-                connection.reader.eof = true;
-                self.turn.begin(&mut connection.reader);
-                true
+        match net::receive(socket, room) {
+            Ok(n) if n > 0 => {
+                if n < READ_SIZE && !self.is(is::MORE | is::ALWAYS_MORE) {
+                    self.flags &= !is::READABLE;
+                }
+                if self.is(face::READER)
+                    && let Err(failed) = turn.received(n, &mut self.reader, pool).map_err(no_memory)
+                {
+                    return failed;
+                }
+                Received::Something
             }
-            Ok(n) => {
-                if n < READ_SIZE && !connection.is(is::MORE | is::ALWAYS_MORE) {
-                    connection.flags &= !is::READABLE;
-                }
-                if !connection.has_face(face::READER) {
-                    return true;
-                }
-                if self.turn.received(n, &mut connection.reader, &mut self.pool).is_err() {
-                    self.lose(id, Some(no_memory()));
-                }
-                true
+            nothing => self.received_nothing(nothing, turn),
+        }
+    }
+
+    #[cold]
+    fn received_nothing(&mut self, received: io::Result<usize>, turn: &mut Turn) -> Received {
+        turn.begin(&mut self.reader);
+        match received {
+            Ok(_) => {
+                self.flags |= is::PEER_EOF;
+                self.reader.eof = true;
+                Received::Something
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                connection.flags &= !(is::READABLE | is::MORE);
-                self.turn.begin(&mut connection.reader);
+                self.flags &= !(is::READABLE | is::MORE);
                 // A read that an error stands behind waited for what might still come.
-                connection.reader.is_waiting() && connection.exception().is_some()
+                if self.reader.is_waiting() && self.exception().is_some() {
+                    Received::Something
+                } else {
+                    Received::Nothing
+                }
             }
-            Err(error) => {
-                self.turn.begin(&mut connection.reader);
+            Err(error) => Received::Failed(error),
+        }
+    }
+}
+
+impl Hub {
+    /// True: there may be something to tell all the same.
+    #[cold]
+    pub(super) fn did_not_receive(&mut self, id: Id<Connection>, received: Received) -> bool {
+        match received {
+            Received::Something => true,
+            Received::Nothing => false,
+            Received::Regulate => {
+                self.regulate(id);
+                true
+            }
+            Received::Later => {
+                self.again(id);
+                false
+            }
+            Received::Failed(error) => {
                 self.lose(id, Some(Error::lost(&error)));
                 true
             }
@@ -75,22 +113,19 @@ impl Hub {
         }
     }
 
-    /// Pauses or resumes reading, as [`should_pause`](Connection::should_pause) says. True: there is a transport to be
-    /// told.
-    pub(in crate::hub) fn regulate(&mut self, id: Id<Connection>) -> bool {
+    /// Pauses or resumes reading, as [`should_pause`](Connection::should_pause) says.
+    pub(in crate::hub) fn regulate(&mut self, id: Id<Connection>) {
         let turn = if self.turn_of == Some(id) { self.turn.len() } else { 0 };
-        let Some(connection) = self.connections.get_mut(id) else { return false };
+        let Some(connection) = self.connections.get_mut(id) else { return };
         let pause = connection.should_pause(turn + connection.reader.buffered());
         if pause == connection.is(is::READ_PAUSED) {
-            return false;
+            return;
         }
         connection.put(is::READ_PAUSED, pause);
-        let custom = connection.is(is::CUSTOM);
         if let Some(other) = connection.rare.as_ref().and_then(|rare| rare.regulates) {
             self.regulate_other(other, pause);
         }
         self.enqueue(id);
-        custom
     }
 
     // ---- asking to read ---------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ use crate::callback::Callback;
 use crate::error::{Error, Refusal};
 use crate::hub::{Call, Receipt};
 use crate::net;
-use crate::stream::Marks;
+use crate::stream::{Marks, Pool};
 use crate::table::Id;
 
 /// A write of at least so much, with nothing before it, is sent from where the caller has it.
@@ -20,27 +20,88 @@ const GATHER: usize = 64 * 1024;
 /// When the kernel has no memory to send from, which it never tells that it has again.
 const SEND_RETRY: Duration = Duration::from_millis(10);
 
+/// What came of an attempt to send.
+enum Sent {
+    /// Nothing is left, and nobody waits for that.
+    All,
+    Some,
+    /// A peer takes it all as fast as it comes: the others first.
+    Enough,
+    NoMemory,
+    Failed(io::Error),
+    /// Its transport is not ours, and is to be told.
+    Commanded,
+}
+
+impl Connection {
+    /// Sends until the socket takes no more. A short send does not say so, and without a word there is no edge.
+    #[inline]
+    fn send(&mut self, pool: &mut Pool) -> Sent {
+        if self.is(is::CUSTOM | is::LOST) {
+            return if self.is(is::CUSTOM) { Sent::Commanded } else { Sent::All };
+        }
+        let Some(socket) = &self.socket else { return Sent::All };
+        let mut sends = 0;
+        while self.flags & is::WRITABLE != 0
+            && let Some(output) = &self.writer.output
+        {
+            if sends == TURN_SENDS {
+                return Sent::Enough;
+            }
+            sends += 1;
+            match net::send(socket, output.as_slice()) {
+                Ok(sent) => self.writer.sent(sent, pool),
+                Err(error) => {
+                    if !is_full(&error) {
+                        return Sent::Failed(error);
+                    }
+                    self.flags &= !is::WRITABLE;
+                    if error.kind() != io::ErrorKind::WouldBlock {
+                        return Sent::NoMemory;
+                    }
+                }
+            }
+        }
+        if self.writer.is_quiet() && !self.is(is::BLOCKED | is::CLOSING | is::WRITE_EOF) {
+            Sent::All
+        } else {
+            Sent::Some
+        }
+    }
+}
+
 impl Hub {
     /// True: it is time to drain.
     #[inline]
     pub fn write(&mut self, id: Id<Connection>, bytes: &[u8]) -> Result<bool, Refusal> {
         let Some(connection) = self.connections.get_mut(id) else { return Err(Refusal::Stale) };
-        if !connection.takes_output()? {
-            return Ok(false);
-        }
-        if connection.is(is::DIRTY)
+        const BATCH: u64 = face::WRITER | is::DIRTY;
+        const SHUT: u64 = is::CLOSING | is::LOST | is::WRITE_EOF;
+        if connection.flags & (BATCH | SHUT) == BATCH
             && connection.rare.is_none()
             && let Some(output) = &mut connection.writer.output
-            && output.len() + bytes.len() < GATHER.min(Marks::DEFAULT.high)
         {
-            // One more in a batch: it is known that there is something to send, and that it is not much.
-            return output.append(bytes).map(|()| false).map_err(|_| Refusal::Full);
+            // One more in a batch: it is known that there is something to send.
+            output.append(bytes).map_err(|_| Refusal::Full)?;
+            return Ok(output.len() >= GATHER && self.gathered(id));
+        }
+        if !connection.takes_output()? {
+            return Ok(false);
         }
         if bytes.len() >= DIRECT_WRITE && connection.writer.output.is_none() {
             return self.write_through(id, bytes);
         }
         self.pool.append(&mut connection.writer.output, bytes).map_err(|_| Refusal::Full)?;
-        Ok(self.gathered(id))
+        let (buffered, high) = (connection.writer.buffered(), connection.marks().high);
+        if buffered >= GATHER {
+            return Ok(self.gathered(id));
+        }
+        if buffered > 0 && !connection.is(is::DIRTY) {
+            connection.flags |= is::DIRTY;
+            self.dirty.push(id);
+            self.stir();
+        }
+        Ok(buffered > high)
     }
 
     /// All of them, or none.
@@ -89,24 +150,18 @@ impl Hub {
         }
     }
 
-    /// Something may be new in the output. True: it stands above the high mark.
-    #[inline]
-    pub(super) fn gathered(&mut self, id: Id<Connection>) -> bool {
-        let Some(connection) = self.connections.get(id) else { return false };
-        if connection.writer.output.is_none() {
-            return false;
+    /// Something may be new in the output, perhaps much. True: it stands above the high mark.
+    fn gathered(&mut self, id: Id<Connection>) -> bool {
+        let buffered = |hub: &Hub| hub.connections.get(id).map_or(0, |found| found.writer.buffered());
+        match buffered(self) {
+            0 => {}
+            GATHER.. => {
+                self.touch(id);
+                self.flush_one(id);
+            }
+            _ => self.touch(id),
         }
-        let buffered = connection.writer.buffered();
-        if buffered < GATHER && connection.is(is::DIRTY) {
-            return buffered > connection.marks().high;
-        }
-        self.touch(id);
-        if buffered >= GATHER {
-            self.flush_one(id);
-        }
-        self.connections
-            .get(id)
-            .is_some_and(|connection| connection.writer.buffered() > connection.marks().high)
+        self.connections.get(id).is_some_and(|found| found.writer.buffered() > found.marks().high)
     }
 
     /// It has something to send, or to finish, at the end of the batch.
@@ -123,51 +178,42 @@ impl Hub {
 
     /// One send for each stream that has gathered something since the last poll.
     pub(in crate::hub) fn flush(&mut self) {
-        let mut dirty = std::mem::take(&mut self.dirty);
-        for id in dirty.drain(..) {
+        let batch = self.dirty.len();
+        for at in 0..batch {
+            let Some(id) = self.dirty.get(at).copied() else { break };
             if let Some(connection) = self.connections.get_mut(id) {
                 connection.flags &= !is::DIRTY;
-                self.flush_one(id);
+                match connection.send(&mut self.pool) {
+                    Sent::All => {}
+                    other => self.did_not_send_all(id, other),
+                }
             }
         }
-        if self.dirty.is_empty() {
-            self.dirty = dirty;
-        }
+        // What sending has made dirty again belongs to the next batch.
+        self.dirty.drain(..batch);
     }
 
-    /// Sends until the socket takes no more. A short send does not say so, and without a word there is no edge.
     pub(super) fn flush_one(&mut self, id: Id<Connection>) {
         let Some(connection) = self.connections.get_mut(id) else { return };
-        if connection.is(is::CUSTOM) {
-            return self.enqueue(id);
-        }
-        if connection.is(is::LOST) {
-            return;
-        }
-        let Some(socket) = &connection.socket else { return };
-        let mut sends = 0;
-        while connection.flags & is::WRITABLE != 0
-            && let Some(output) = &connection.writer.output
-        {
-            sends += 1;
-            if sends > TURN_SENDS {
-                // A peer that takes it all as fast as it comes: the others first.
+        let sent = connection.send(&mut self.pool);
+        self.did_not_send_all(id, sent);
+    }
+
+    #[cold]
+    fn did_not_send_all(&mut self, id: Id<Connection>, sent: Sent) {
+        match sent {
+            Sent::All => {}
+            Sent::Some => self.flushed(id),
+            Sent::Commanded => self.enqueue(id),
+            Sent::Enough => {
                 self.touch(id);
-                return self.flushed(id);
+                self.flushed(id);
             }
-            match net::send(socket, output.as_slice()) {
-                Ok(sent) => connection.writer.sent(sent, &mut self.pool),
-                Err(error) if is_full(&error) => {
-                    connection.flags &= !is::WRITABLE;
-                    if error.kind() != io::ErrorKind::WouldBlock {
-                        self.timers.set(SEND_RETRY, id.number());
-                    }
-                }
-                Err(error) => return self.break_off(id, &error),
+            Sent::NoMemory => {
+                self.timers.set(SEND_RETRY, id.number());
+                self.flushed(id);
             }
-        }
-        if !connection.writer.is_quiet() || connection.is(is::BLOCKED | is::CLOSING) {
-            self.flushed(id);
+            Sent::Failed(error) => self.break_off(id, &error),
         }
     }
 
@@ -186,7 +232,7 @@ impl Hub {
         }
         let drains = connection.is(is::ANSWERS) && resume;
         if !blocked {
-            if connection.writer.eof && !connection.is(is::EOF_SENT) {
+            if connection.is(is::WRITE_EOF) && !connection.is(is::EOF_SENT) {
                 connection.flags |= is::EOF_SENT;
                 if let Some(socket) = &connection.socket {
                     // A connection that is gone by now tells when it is read.
@@ -208,7 +254,7 @@ impl Hub {
             return Err(Refusal::Unsupported);
         }
         if !connection.is_closing() {
-            connection.writer.eof = true;
+            connection.flags |= is::WRITE_EOF;
             self.touch(id);
         }
         Ok(())
@@ -257,7 +303,7 @@ impl Hub {
     pub(super) fn answer_turn_drain(&mut self, id: Id<Connection>) -> Option<Call> {
         let Waiting { callback, .. } = self.turn_drain.take()?;
         let connection = self.connections.get(id)?;
-        let error = if !connection.has_face(face::WRITER) {
+        let error = if !connection.is(face::WRITER) {
             Some(Error::Canceled)
         } else if connection.is(is::LOST) {
             let lost = connection.rare.as_ref().and_then(|rare| rare.lost.clone());
@@ -274,7 +320,7 @@ impl Hub {
     pub(super) fn defer_turn_drain(&mut self, id: Id<Connection>) {
         let Some(drain) = self.turn_drain.take() else { return };
         if let Some(connection) = self.connections.get_mut(id) {
-            let freed = !connection.has_face(face::WRITER);
+            let freed = !connection.is(face::WRITER);
             connection.rare().drains.push_back(drain);
             connection.flags |= is::ANSWERS;
             if freed {
