@@ -14,7 +14,6 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::num::NonZeroUsize;
 
 #[cfg(target_pointer_width = "64")]
 mod layout {
@@ -96,25 +95,20 @@ fn make(kind: Kind, loop_number: usize, generation: usize, place: usize) -> usiz
 
 /// A ticket for a `T`.
 pub struct Id<T> {
-    number: NonZeroUsize,
+    number: usize,
     kind: PhantomData<fn() -> T>,
 }
 
 impl<T> Id<T> {
-    /// Whatever the number is: a table finds out whether it stands for anything. (0 becomes 1, which never does, so that
-    /// no Id is 0 and an `Option` of one is no larger.)
+    /// Whatever the number is: a table finds out whether it stands for anything.
     #[inline]
     pub const fn from_number(number: usize) -> Id<T> {
-        let number = match NonZeroUsize::new(number) {
-            Some(number) => number,
-            None => NonZeroUsize::MIN,
-        };
         Id { number, kind: PhantomData }
     }
 
     #[inline]
     pub const fn number(self) -> usize {
-        self.number.get()
+        self.number
     }
 
     /// The connection that `number` is a face of, if it is a face of that kind at all; otherwise an Id that no table

@@ -55,6 +55,15 @@ pub(super) fn deliver_read(Read { callback, stream, bytes }: Read) {
     }
 }
 
+/// Calls somebody who drained.
+#[inline]
+pub(super) fn deliver_drained(callback: Callback, stream: Id<Connection>) {
+    unsafe {
+        let function: WriterFn = transmute(callback.function);
+        function(stream.face(Kind::Writer) as *mut eddy_writer, std::ptr::null(), argument(callback));
+    }
+}
+
 /// Calls.
 pub(super) fn deliver(loop_number: usize, call: Call) {
     let this_loop = loop_number as *mut eddy_loop;

@@ -4,12 +4,12 @@ use std::ffi::{c_int, c_void};
 use std::time::Duration;
 
 use super::callbacks::*;
-use super::deliver::{deliver, deliver_read};
+use super::deliver::{deliver, deliver_drained, deliver_read};
 use super::door::{self, callback};
 use super::errors::code;
 use super::types::*;
 use crate::error::Refusal;
-use crate::hub::{Call, Hub, Run};
+use crate::hub::{Call, Run};
 
 /// For this thread. NULL: no memory, no descriptor, or 255 of them already.
 ///
@@ -61,15 +61,26 @@ fn finish(number: usize) {
     door::end_loop(number);
 }
 
+/// Most of what there is to call: readers whose line is here already, and drains with nothing to wait for.
+#[inline(never)]
+fn deliver_quickly(r#loop: *mut eddy_loop) {
+    loop {
+        while let Some(line) = door::quick(r#loop, |hub, _| hub.next_line()) {
+            deliver_read(line);
+        }
+        match door::quick(r#loop, |hub, _| hub.next_drained()) {
+            Some((callback, writer)) => deliver_drained(callback, writer),
+            None => return,
+        }
+    }
+}
+
 /// Runs. True: there is more to wait for.
 fn drive(function: &'static str, r#loop: *mut eddy_loop, run: Run) -> Result<bool, Refusal> {
     let number = r#loop as usize;
     let run = door::call(function, r#loop, |hub, _| hub.begin_run(run))?;
     let ended = loop {
-        // Most of what there is to call is readers whose line is here already.
-        while let Some(line) = door::within(number, Hub::next_line) {
-            deliver_read(line);
-        }
+        deliver_quickly(r#loop);
         let step = door::within(number, |hub| {
             hub.step(run).map_err(|error| {
                 hub.report(format!("{function}: {error}"), None);

@@ -7,6 +7,7 @@ use super::door::{self, bytes, callback, each, list, text};
 use super::errors::eddy_error;
 use super::opening::limit;
 use super::types::*;
+use crate::callback::Callback;
 use crate::error::{Error, Refusal};
 use crate::stream::Want;
 use crate::table::{Id, Kind};
@@ -29,9 +30,43 @@ pub extern "C" fn eddy_reader_free(reader: *mut eddy_reader) {
     door::free("eddy_reader_free", reader, |hub, id| hub.reader_free(id));
 }
 
-/// A length that some object may have.
-fn length(n: usize) -> Result<usize, Refusal> {
-    if n > isize::MAX as usize { Err(Refusal::Invalid) } else { Ok(n) }
+/// Asks for bytes.
+#[inline(always)]
+fn read(
+    function: &'static str,
+    reader: *mut eddy_reader,
+    want: Want,
+    cb: eddy_read_cb,
+    arg: *mut c_void,
+) -> eddy_op {
+    let callback =
+        callback!(cb, arg).and_then(|cb| if is_possible(want) { Ok(cb) } else { Err(Refusal::Invalid) });
+    if let Ok(callback) = callback
+        && let Some(op) = door::quick(reader, |hub, id| hub.read_on(id, want, callback))
+    {
+        return op;
+    }
+    read_anyhow(function, reader, want, callback)
+}
+
+/// The long way.
+#[inline(never)]
+fn read_anyhow(
+    function: &'static str,
+    reader: *mut eddy_reader,
+    want: Want,
+    callback: Result<Callback, Refusal>,
+) -> eddy_op {
+    door::start(function, reader, |hub, id| hub.read(id, want, callback?))
+}
+
+/// Asks for no more than an object may be long.
+fn is_possible(want: Want) -> bool {
+    match want {
+        Want::Some(n) | Want::Exactly(n) => n <= isize::MAX as usize,
+        Want::All(max) => max <= isize::MAX as usize || max == EDDY_UNTIL_EOF,
+        Want::Nothing | Want::Line | Want::Until => true,
+    }
 }
 
 /// What is there, at least 1 byte and at most n; EDDY_UNTIL_EOF: everything, up to the end.
@@ -47,10 +82,8 @@ pub extern "C" fn eddy_reader_read(
     cb: eddy_read_cb,
     arg: *mut c_void,
 ) -> eddy_op {
-    door::start("eddy_reader_read", reader, |hub, id| {
-        let want = if n == EDDY_UNTIL_EOF { Want::All(n) } else { Want::Some(length(n)?) };
-        hub.read(id, want, callback!(cb, arg)?)
-    })
+    let want = if n == EDDY_UNTIL_EOF { Want::All(n) } else { Want::Some(n) };
+    read("eddy_reader_read", reader, want, cb, arg)
 }
 
 /// With its newline; without one at the end of the stream. Longer than the limit: EDDY_ELIMIT, once,
@@ -63,7 +96,7 @@ pub extern "C" fn eddy_reader_readline(
     cb: eddy_read_cb,
     arg: *mut c_void,
 ) -> eddy_op {
-    door::start("eddy_reader_readline", reader, |hub, id| hub.read(id, Want::Line, callback!(cb, arg)?))
+    read("eddy_reader_readline", reader, Want::Line, cb, arg)
 }
 
 /// Exactly n, however far beyond the limit.
@@ -74,9 +107,7 @@ pub extern "C" fn eddy_reader_readexactly(
     cb: eddy_read_cb,
     arg: *mut c_void,
 ) -> eddy_op {
-    door::start("eddy_reader_readexactly", reader, |hub, id| {
-        hub.read(id, Want::Exactly(length(n)?), callback!(cb, arg)?)
-    })
+    read("eddy_reader_readexactly", reader, Want::Exactly(n), cb, arg)
 }
 
 /// With the separator. Further off than the limit: EDDY_ELIMIT, and everything stays.
@@ -125,10 +156,7 @@ pub extern "C" fn eddy_reader_readall(
     cb: eddy_read_cb,
     arg: *mut c_void,
 ) -> eddy_op {
-    door::start("eddy_reader_readall", reader, |hub, id| {
-        let max = if max == EDDY_UNTIL_EOF { max } else { length(max)? };
-        hub.read(id, Want::All(max), callback!(cb, arg)?)
-    })
+    read("eddy_reader_readall", reader, Want::All(max), cb, arg)
 }
 
 /// The stream has ended, and nothing is left of it.

@@ -6,6 +6,7 @@ use super::callbacks::*;
 use super::door::{self, bytes, callback, each, list, text};
 use super::reader::EDDY_UNTIL_EOF;
 use super::types::*;
+use crate::callback::Callback;
 use crate::error::Refusal;
 use crate::hub::face;
 use crate::stream::Marks;
@@ -50,11 +51,20 @@ pub unsafe extern "C" fn eddy_writer_write(
     bytes: *const c_void,
     len: usize,
 ) -> c_int {
-    let full = door::start("eddy_writer_write", writer, |hub, id| {
-        // SAFETY: the caller's promise.
-        hub.write(id, unsafe { self::bytes(bytes, len) }?).map(i64::from)
-    });
-    full as c_int
+    // SAFETY: the caller's promise.
+    let bytes = unsafe { self::bytes(bytes, len) };
+    if let Ok(bytes) = bytes
+        && door::quick(writer, |hub, id| hub.write_more(id, bytes)).is_some()
+    {
+        return 0;
+    }
+    write(writer, bytes)
+}
+
+/// The long way.
+#[inline(never)]
+fn write(writer: *mut eddy_writer, bytes: Result<&[u8], Refusal>) -> c_int {
+    door::start("eddy_writer_write", writer, |hub, id| hub.write(id, bytes?).map(i64::from)) as c_int
 }
 
 /// All of them as one write; refused, none.
@@ -84,7 +94,19 @@ pub extern "C" fn eddy_writer_drain(
     cb: eddy_writer_cb,
     arg: *mut c_void,
 ) -> eddy_op {
-    door::start("eddy_writer_drain", writer, |hub, id| hub.drain(id, callback!(cb, arg)?))
+    let callback = callback!(cb, arg);
+    if let Ok(callback) = callback
+        && let Some(op) = door::quick(writer, |hub, id| hub.drain_on(id, callback))
+    {
+        return op;
+    }
+    drain(writer, callback)
+}
+
+/// The long way.
+#[inline(never)]
+fn drain(writer: *mut eddy_writer, callback: Result<Callback, Refusal>) -> eddy_op {
+    door::start("eddy_writer_drain", writer, |hub, id| hub.drain(id, callback?))
 }
 
 /// Ends this side of the stream once what is gathered has gone out; reading goes on.

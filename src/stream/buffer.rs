@@ -5,6 +5,9 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoMemory;
 
+/// So much is initialised beyond what is appended: small pieces then are only copied.
+const SLACK: usize = 512;
+
 #[derive(Debug, Default)]
 pub struct Buffer {
     /// Always longer than what is in it, by a byte for the NUL behind what is lent.
@@ -34,36 +37,48 @@ impl Buffer {
     }
 
     /// Takes all or nothing.
-    #[inline(always)]
     pub fn append(&mut self, bytes: &[u8]) -> Result<(), NoMemory> {
-        match self.storage.get_mut(self.tail..) {
-            Some(room) if room.len() > bytes.len() => room[..bytes.len()].copy_from_slice(bytes),
-            _ => self.append_beyond(bytes)?,
+        if self.append_within(bytes, usize::MAX).is_none() {
+            self.move_to_front();
+            self.storage.try_reserve(bytes.len().saturating_add(SLACK)).map_err(|_| NoMemory)?;
+            self.storage.truncate(self.tail);
+            self.storage.extend_from_slice(bytes);
+            self.tail = self.storage.len();
+            self.storage.resize(self.tail + SLACK, 0);
         }
-        self.tail += bytes.len();
         Ok(())
     }
 
-    #[cold]
-    fn append_beyond(&mut self, bytes: &[u8]) -> Result<(), NoMemory> {
-        self.make_room(bytes.len())?;
-        self.storage[self.tail..][..bytes.len()].copy_from_slice(bytes);
-        Ok(())
+    /// The same, if there is room already, and less than `most` in all then. None: nothing was taken.
+    #[inline(always)]
+    pub fn append_within(&mut self, bytes: &[u8], most: usize) -> Option<()> {
+        let room = self.storage.get_mut(self.tail..)?;
+        let tail = self.tail + bytes.len();
+        if room.len() <= bytes.len() || tail - self.head >= most {
+            return None;
+        }
+        self.tail = tail;
+        room.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        Some(())
     }
 
-    /// Moves what is left to the front once that is no more than what was taken, so that each byte is moved at most
-    /// once; grows otherwise.
+    /// Room for so many: appending them will not fail.
     fn make_room(&mut self, more: usize) -> Result<(), NoMemory> {
+        self.move_to_front();
+        let needed = self.tail.saturating_add(more).saturating_add(1);
+        if needed > self.storage.len() {
+            self.storage.try_reserve(needed - self.storage.len()).map_err(|_| NoMemory)?;
+            self.storage.resize(needed, 0);
+        }
+        Ok(())
+    }
+
+    /// Once what is left is no more than what was taken, so that each byte is moved at most once.
+    fn move_to_front(&mut self) {
         if self.head >= self.len() {
             self.storage.copy_within(self.head..self.tail, 0);
             (self.head, self.tail) = (0, self.len());
         }
-        let needed = self.tail.saturating_add(more).saturating_add(1);
-        if needed > self.storage.len() {
-            self.storage.try_reserve(needed - self.storage.len()).map_err(|_| NoMemory)?;
-            self.storage.resize(self.storage.capacity(), 0);
-        }
-        Ok(())
     }
 
     #[inline]

@@ -76,6 +76,12 @@ impl Turn {
         self.len() == 0
     }
 
+    /// There is nothing that a search has not seen.
+    #[inline]
+    pub fn is_searched(&self) -> bool {
+        self.seen == self.end
+    }
+
     /// A new read starts its own search.
     #[inline]
     pub fn rearm(&mut self) {
@@ -113,12 +119,20 @@ impl Turn {
     /// Serves a readline that waits, if its line is here whole: nearly always, and with no more than it takes.
     #[inline(always)]
     pub fn line(&mut self, reader: &Reader) -> Option<Lent> {
-        if reader.want != Want::Line || reader.canceled || self.seen == self.end {
+        if reader.want != Want::Line || reader.canceled {
             return None;
         }
-        self.uncover();
-        let newline = self.seen + find(b'\n', self.storage.get(self.seen..self.end)?)?;
-        if newline - self.start > reader.limit { None } else { Some(self.lend(newline + 1)) }
+        *self.storage.get_mut(self.start)? = self.covered;
+        let end = self.seen + find(b'\n', self.storage.get(self.seen..self.end)?)? + 1;
+        let line = self.storage.get(self.start..end)?;
+        let lent = Lent { start: line.as_ptr(), len: line.len() };
+        let next = self.storage.get_mut(end)?;
+        if lent.len > reader.limit + 1 {
+            return None;
+        }
+        self.covered = std::mem::replace(next, 0);
+        (self.start, self.seen) = (end, end);
+        Some(lent)
     }
 
     /// Serves the read that waits, if what is here will do.
@@ -159,7 +173,6 @@ impl Turn {
     }
 
     /// Lends what lies before `to`.
-    #[inline(always)]
     fn lend(&mut self, to: usize) -> Lent {
         let (start, len) = (self.storage[self.start..].as_ptr(), to - self.start);
         self.stand_at(to);

@@ -255,14 +255,6 @@ impl Connection {
         self.server == server.number()
     }
 
-    /// A drain would find nothing to wait for, and nothing to tell.
-    fn need_not_drain(&self) -> bool {
-        !self.is(is::CLOSING | is::LOST | is::ANSWERS | is::WRITING_PAUSED)
-            && !self.writer.paused
-            && self.exception().is_none()
-            && self.writer.buffered() <= self.marks().high
-    }
-
     /// False: what is written is dropped. It is the network's doing, not the caller's: drain and the next read tell.
     #[inline]
     fn takes_output(&self) -> Result<bool, Refusal> {
@@ -479,7 +471,7 @@ impl Hub {
     #[inline]
     pub fn next_line(&mut self) -> Option<Read> {
         let id = self.turn_of?;
-        if self.turn_left == 0 || self.turn_drain.is_some() || self.stopping {
+        if self.turn.is_searched() || self.turn_left == 0 || self.turn_drain.is_some() || self.stopping {
             return None;
         }
         let connection = self.connections.get_mut(id)?;

@@ -71,20 +71,21 @@ impl Connection {
 }
 
 impl Hub {
-    /// True: it is time to drain.
-    #[inline]
-    pub fn write(&mut self, id: Id<Connection>, bytes: &[u8]) -> Result<bool, Refusal> {
-        let Some(connection) = self.connections.get_mut(id) else { return Err(Refusal::Stale) };
+    /// The hot path: one more for what is gathered already, while that is little. None: not so simple.
+    #[inline(always)]
+    pub fn write_more(&mut self, id: Id<Connection>, bytes: &[u8]) -> Option<()> {
         const BATCH: u64 = face::WRITER | is::DIRTY;
         const SHUT: u64 = is::CLOSING | is::LOST | is::WRITE_EOF;
-        if connection.flags & (BATCH | SHUT) == BATCH
-            && connection.rare.is_none()
-            && let Some(output) = &mut connection.writer.output
-        {
-            // One more in a batch: it is known that there is something to send.
-            output.append(bytes).map_err(|_| Refusal::Full)?;
-            return Ok(output.len() >= GATHER && self.gathered(id));
+        let connection = self.connections.get_mut(id)?;
+        if connection.flags & (BATCH | SHUT) != BATCH || connection.rare.is_some() {
+            return None;
         }
+        connection.writer.output.as_mut()?.append_within(bytes, GATHER)
+    }
+
+    /// True: it is time to drain.
+    pub fn write(&mut self, id: Id<Connection>, bytes: &[u8]) -> Result<bool, Refusal> {
+        let Some(connection) = self.connections.get_mut(id) else { return Err(Refusal::Stale) };
         if !connection.takes_output()? {
             return Ok(false);
         }
@@ -275,16 +276,50 @@ impl Hub {
         Ok(self.alive(id, face::WRITER)?.writer.buffered())
     }
 
+    /// The hot path: a callback of this stream's turn drains, and there is nothing to wait for, and nothing to tell. None:
+    /// not so simple.
+    #[inline(always)]
+    pub fn drain_on(&mut self, id: Id<Connection>, callback: Callback) -> Option<i64> {
+        const NOT_NOW: u64 = is::CLOSING | is::LOST | is::ANSWERS | is::WRITING_PAUSED;
+        if self.turn_of != Some(id) || self.turn_drain.is_some() || self.ending {
+            return None;
+        }
+        let connection = self.connections.get_mut(id)?;
+        if connection.flags & (face::WRITER | NOT_NOW) != face::WRITER
+            || connection.writer.paused
+            || connection.rare.is_some()
+            || connection.writer.buffered() > Marks::DEFAULT.high
+        {
+            return None;
+        }
+        self.serial = self.serial.wrapping_add(1);
+        self.turn_drain = Some(Waiting { callback, serial: self.serial });
+        self.waiting += 1;
+        Some(self.receipt(Receipt::Drain, id.place(), self.serial))
+    }
+
+    /// ... and who is told so: what has become of the connection since is for the long way to see.
+    #[inline(always)]
+    pub fn next_drained(&mut self) -> Option<(Callback, Id<Connection>)> {
+        let drain = self.turn_drain?;
+        let id = self.turn_of?;
+        let connection = self.connections.get_mut(id)?;
+        if connection.flags & (face::WRITER | is::LOST) != face::WRITER
+            || self.turn_left == 0
+            || self.stopping
+        {
+            return None;
+        }
+        self.turn_drain = None;
+        self.turn_left -= 1;
+        self.waiting -= 1;
+        Some((drain.callback, id))
+    }
+
     pub fn drain(&mut self, id: Id<Connection>, callback: Callback) -> Result<i64, Refusal> {
         self.accepting()?;
         let serial = self.next_serial();
-        let turn_is_here = self.turn_of == Some(id) && self.turn_drain.is_none();
         let connection = self.alive(id, face::WRITER)?;
-        if turn_is_here && connection.need_not_drain() {
-            self.turn_drain = Some(Waiting { callback, serial });
-            self.waiting += 1;
-            return Ok(self.receipt(Receipt::Drain, id.place(), serial));
-        }
         match connection.exception().cloned() {
             // As in asyncio: an error that the reader has by now is told, one that comes later is not.
             Some(error) => connection.rare().decided.push_back((callback, Some(Box::new(error)))),
