@@ -185,6 +185,9 @@ int eddy_loop_fd(eddy_loop *loop);
 /* Milliseconds until something is due; -1: nothing is. */
 int eddy_loop_timeout(eddy_loop *loop);
 
+/* Before it sleeps, look for events this long: quicker answers, for a processor that is never idle. */
+int eddy_loop_set_busy_poll(eddy_loop *loop, uint64_t microseconds);
+
 /* ---- opening ------------------------------------------------------------------------------------------- */
 
 /* All fields: 0 is the default. */

@@ -382,6 +382,7 @@ BODY(eddy_loop_set_exception_handler) { return eddy_loop_set_exception_handler(h
 BODY(eddy_loop_time) { return (long long)eddy_loop_time(handle); }
 BODY(eddy_loop_fd) { return eddy_loop_fd(handle); }
 BODY(eddy_loop_timeout) { return eddy_loop_timeout(handle); }
+BODY(eddy_loop_set_busy_poll) { return eddy_loop_set_busy_poll(handle, 0); }
 BODY(eddy_open_connection)
 {
     return ASK(eddy_open_connection(handle, "127.0.0.1", 1, NULL, asked_stream, asking));
@@ -512,6 +513,7 @@ PLAIN const struct call calls[] = {
     CALL(eddy_loop_time, LOOP, NUMBER, PLAINLY),
     CALL(eddy_loop_fd, LOOP, DESCRIPTOR, PLAINLY),
     CALL(eddy_loop_timeout, LOOP, DESCRIPTOR, PLAINLY),
+    CALL(eddy_loop_set_busy_poll, LOOP, CODE, PLAINLY),
     CALL(eddy_open_connection, LOOP, CODE, PLAINLY),
     CALL(eddy_open_unix_connection, LOOP, CODE, PLAINLY),
     CALL(eddy_start_server, LOOP, CODE, PLAINLY),

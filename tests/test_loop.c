@@ -952,6 +952,45 @@ TEST(a_forked_child_is_refused_and_does_its_parent_no_harm, "")
     eddy_loop_free(loop);
 }
 
+/* ---- looking instead of sleeping ------------------------------------------------------------------------ */
+
+static long long thread_cpu_us(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return t.tv_sec * 1000000LL + t.tv_nsec / 1000;
+}
+
+/* What a wait for nothing costs. */
+static long long cpu_us_of_waiting(eddy_loop *loop, int ms)
+{
+    const long long before = thread_cpu_us(), start = clock_us();
+    CHECK_INT(eddy_loop_run_once(loop, ms), 1);
+    CHECK(clock_us() - start >= ms * 1000LL); /* not a moment less, however it is waited */
+    return thread_cpu_us() - before;
+}
+
+TEST(a_busy_wait_is_bounded_and_asked_for, "")
+{
+    eddy_loop *loop = new_loop();
+    GOT(never);
+    START(&never, eddy_loop_call_later(loop, 3600 * 1000, got_loop, &never));
+    const long long asleep = cpu_us_of_waiting(loop, 100);
+    CHECK_INT(eddy_loop_set_busy_poll(loop, 100 * 1000), 0);
+    const long long busy = cpu_us_of_waiting(loop, 100);
+    CHECK_INT(eddy_loop_set_busy_poll(loop, 100), 0);
+    const long long mostly_asleep = cpu_us_of_waiting(loop, 100);
+    /* A tenth of a second on a processor that is shared with others: a hundredth of it is busy enough. */
+    CHECK(busy > 1000 && busy > 2 * asleep && busy > 2 * mostly_asleep);
+    CHECK_INT(eddy_loop_set_busy_poll(loop, UINT64_MAX), 0); /* for as long as it takes */
+    GOT(soon);
+    START(&soon, eddy_loop_call_later(loop, 5, got_loop, &soon));
+    while (soon.count == 0) CHECK(eddy_loop_run_once(loop, -1) >= 0);
+    CHECK_INT(eddy_loop_set_busy_poll(loop, 0), 0);
+    eddy_loop_free(loop);
+    CHECK_ENDED(never, 1, EDDY_ECANCELED);
+}
+
 /* ---- a loop inside another loop ------------------------------------------------------------------------ */
 
 static bool readable(int fd, int timeout_ms)

@@ -5,7 +5,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Token, Waker};
@@ -26,12 +26,15 @@ pub struct Event {
 pub struct Poll {
     poll: mio::Poll,
     events: Events,
+    /// For so long a wait looks again and again before it sleeps: to be woken up takes longer than most peers take to
+    /// answer.
+    pub busy: Duration,
 }
 
 impl Poll {
     pub fn new() -> io::Result<Poll> {
         let _guard = StandardDescriptors::occupy();
-        Ok(Poll { poll: mio::Poll::new()?, events: Events::with_capacity(EVENTS) })
+        Ok(Poll { poll: mio::Poll::new()?, events: Events::with_capacity(EVENTS), busy: Duration::ZERO })
     }
 
     pub fn waker(&self, number: usize) -> io::Result<Waker> {
@@ -48,8 +51,23 @@ impl Poll {
         self.poll.registry().reregister(&mut SourceFd(&fd), Token(number), interest())
     }
 
-    /// Appends what has happened to `into`. A signal may end the wait early.
-    pub fn wait(&mut self, timeout: Option<Duration>, into: &mut Vec<Event>) -> io::Result<()> {
+    /// Appends what has happened to `into`, which is empty. A signal may end the wait early.
+    pub fn wait(&mut self, mut timeout: Option<Duration>, into: &mut Vec<Event>) -> io::Result<()> {
+        let busy = timeout.map_or(self.busy, |timeout| timeout.min(self.busy));
+        if !busy.is_zero() {
+            let start = Instant::now();
+            while start.elapsed() < busy {
+                self.sleep(Some(Duration::ZERO), into)?;
+                if !into.is_empty() {
+                    return Ok(());
+                }
+            }
+            timeout = timeout.map(|timeout| timeout.saturating_sub(start.elapsed()));
+        }
+        self.sleep(timeout, into)
+    }
+
+    fn sleep(&mut self, timeout: Option<Duration>, into: &mut Vec<Event>) -> io::Result<()> {
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             result => result?,

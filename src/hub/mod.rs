@@ -505,6 +505,10 @@ impl Hub {
         if self.has_work() { Some(Duration::ZERO) } else { self.timers.next() }
     }
 
+    pub fn set_busy_poll(&mut self, busy: Duration) {
+        self.poll.busy = busy;
+    }
+
     pub fn time(&self) -> Duration {
         self.timers.now()
     }
