@@ -138,6 +138,15 @@ impl Pool {
         }
     }
 
+    /// One with these bytes in it, if there is one that has room for them.
+    #[inline(always)]
+    fn take_with(&mut self, bytes: &[u8]) -> Option<Box<Buffer>> {
+        let buffer = self.free.last_mut()?;
+        buffer.append_within(bytes, usize::MAX)?;
+        self.kept -= buffer.capacity();
+        self.free.pop()
+    }
+
     #[inline]
     pub fn give(&mut self, mut buffer: Box<Buffer>) {
         let capacity = buffer.capacity();
@@ -154,6 +163,10 @@ impl Pool {
             Some(buffer) => buffer.append(bytes),
             None if bytes.is_empty() => Ok(()),
             None => {
+                if let Some(buffer) = self.take_with(bytes) {
+                    *to = Some(buffer);
+                    return Ok(());
+                }
                 let buffer = to.insert(self.take());
                 let result = buffer.append(bytes);
                 self.reclaim(to);
