@@ -34,6 +34,7 @@ check: configure
 	cargo test
 	cmake --build $(BUILD) --parallel $(JOBS)
 	cd $(BUILD) && ctest --parallel $(JOBS) --output-on-failure
+	@$(MAKE) --no-print-directory bench-counts
 
 configure:
 	@tools/bootstrap

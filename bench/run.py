@@ -16,6 +16,7 @@ import contextlib
 import json
 import os
 import pathlib
+import platform
 import random
 import re
 import select
@@ -415,8 +416,18 @@ def own_counts():
     return result
 
 
+def toolchain():
+    """What decides how many instructions the same source becomes, besides the source."""
+    rustc = subprocess.run(["rustc", "--version"], stdout=subprocess.PIPE, text=True).stdout.split()
+    return " ".join([*rustc[:2], *platform.libc_ver(), platform.machine()])
+
+
 def grown(now, expected):
-    """What has grown beyond its tolerance, in words."""
+    """What has grown beyond its tolerance, in words. Another compiler is given more of that."""
+    made_with = expected.pop("made with", toolchain())
+    tolerated = 0.03 if made_with == toolchain() else 0.15
+    if made_with != toolchain():
+        say(f"counted with {toolchain()}, where the measure was made with {made_with}")
     where = {"A64": "a line of 64 connections with one in flight each", "B16": "a line of 64 connections with 16 in"
              " flight each", "fed by hand": "a line through a reader that is fed by hand"}
     for row, limits in expected.items():
@@ -425,7 +436,7 @@ def grown(now, expected):
             if old is None or new is None:
                 say(f"{row}: {what}: not counted here")
                 continue
-            tolerance = {"instructions": 0.03 * old, "heap calls": 0.0, "system calls": 0.02}[what]
+            tolerance = {"instructions": tolerated * old, "heap calls": 0.0, "system calls": 0.02}[what]
             words = where[row.removesuffix("-drain")] + (", with drain" if row.endswith("-drain") else "")
             if new > old + tolerance:
                 yield f"{row}: {words}, costs {new:g} {what}; it was {old:g}, and {old + tolerance:g} is tolerated"
@@ -437,7 +448,8 @@ def gate(arguments):
     now = own_counts()
     print(json.dumps(now, indent=4))
     if arguments.write:
-        pathlib.Path(arguments.write).write_text(json.dumps(now, indent=4) + "\n")
+        written = {"made with": toolchain(), **now}
+        pathlib.Path(arguments.write).write_text(json.dumps(written, indent=4) + "\n")
     if not arguments.gate:
         return 0
     if not os.path.exists(arguments.gate):

@@ -68,11 +68,19 @@ fn deliver_quickly(r#loop: *mut eddy_loop) {
         while let Some(line) = door::quick(r#loop, |hub, _| hub.next_line()) {
             deliver_read(line);
         }
-        match door::quick(r#loop, |hub, _| hub.next_drained()) {
-            Some((callback, writer)) => deliver_drained(callback, writer),
-            None => return,
+        if !deliver_quick_drain(r#loop) {
+            return;
         }
     }
+}
+
+#[inline(never)]
+fn deliver_quick_drain(r#loop: *mut eddy_loop) -> bool {
+    let drained = door::quick(r#loop, |hub, _| hub.next_drained());
+    if let Some((callback, writer)) = drained {
+        deliver_drained(callback, writer);
+    }
+    drained.is_some()
 }
 
 /// Runs. True: there is more to wait for.
