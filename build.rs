@@ -24,6 +24,9 @@ const MACROS: [(&str, &str); 2] = [
     (
         "opening",
         "
+/* As a time: no bound. */
+#define EDDY_NEVER UINT64_MAX
+
 #ifndef __cplusplus /* C++ has none: eddy_options o = {}; o.size = sizeof o; o.limit = 1024; */
 #define EDDY_OPTIONS(...) (&(eddy_options){ .size = sizeof(eddy_options), __VA_ARGS__ })
 #endif

@@ -91,6 +91,8 @@ enum {
     EDDY_EINCOMPLETE = -35,
     /* The line is longer than the reader's limit: see eddy_error_consumed(). */
     EDDY_ELIMIT = -36,
+    /* A deadline is over; nothing is lost. */
+    EDDY_ETIMEDOUT = -38,
     /* eddy_loop_cancel() was asked for it, or what it was about was freed. */
     EDDY_ECANCELED = -39,
 };
@@ -214,6 +216,9 @@ typedef struct eddy_options {
     int delay;
 } eddy_options;
 
+/* As a time: no bound. */
+#define EDDY_NEVER UINT64_MAX
+
 #ifndef __cplusplus /* C++ has none: eddy_options o = {}; o.size = sizeof o; o.limit = 1024; */
 #define EDDY_OPTIONS(...) (&(eddy_options){ .size = sizeof(eddy_options), __VA_ARGS__ })
 #endif
@@ -283,6 +288,9 @@ bool eddy_reader_at_eof(eddy_reader *reader);
 /* A look at what has come and is not asked for; lent until the next call. */
 size_t eddy_reader_buffered(eddy_reader *reader, const char **bytes);
 
+/* Of each read from now on: EDDY_ETIMEDOUT, and nothing is lost. 0 or EDDY_NEVER: none, the default. */
+int eddy_reader_set_timeout(eddy_reader *reader, uint64_t timeout_ms);
+
 /* Feeding by hand, as a protocol does. EDDY_ESTATE after feed_eof. */
 int eddy_reader_feed_data(eddy_reader *reader, const void *bytes, size_t len);
 
@@ -333,6 +341,9 @@ int eddy_writer_abort(eddy_writer *writer);
 
 /* Closed or aborted by this side, or lost. */
 bool eddy_writer_is_closing(eddy_writer *writer);
+
+/* Of each drain from now on, and of what close has left to send: EDDY_ETIMEDOUT. 0 or EDDY_NEVER: none, the default. */
+int eddy_writer_set_timeout(eddy_writer *writer, uint64_t timeout_ms);
 
 /* Defaults 65536 and 16384. SIZE_MAX for one of them: what the other says, 4 times or a quarter. */
 int eddy_writer_set_write_buffer_limits(eddy_writer *writer, size_t high, size_t low);

@@ -62,6 +62,8 @@ pub enum Error {
     #[error("{}", if *.found { "separator is found, but beyond the limit" }
                   else { "separator is not found, and the limit is exceeded" })]
     Limit { consumed: usize, found: bool },
+    #[error("{what}")]
+    TimedOut { what: String },
     #[error("canceled")]
     Canceled,
     /// What the user set with a code of its own.

@@ -43,6 +43,8 @@ pub enum eddy_code {
     EDDY_EINCOMPLETE = -35,
     /// The line is longer than the reader's limit: see eddy_error_consumed().
     EDDY_ELIMIT = -36,
+    /// A deadline is over; nothing is lost.
+    EDDY_ETIMEDOUT = -38,
     /// eddy_loop_cancel() was asked for it, or what it was about was freed.
     EDDY_ECANCELED = -39,
 }
@@ -73,6 +75,7 @@ fn code_of(error: &Error) -> c_int {
         Error::Lost { .. } => EDDY_ELOST,
         Error::Incomplete { .. } => EDDY_EINCOMPLETE,
         Error::Limit { .. } => EDDY_ELIMIT,
+        Error::TimedOut { .. } => EDDY_ETIMEDOUT,
         Error::Canceled => EDDY_ECANCELED,
         Error::User { code, .. } => return *code,
     };
@@ -97,6 +100,7 @@ pub extern "C" fn eddy_strerror(code: c_int) -> *const c_char {
         -34 => c"the connection is lost",
         -35 => c"the stream ended too early",
         -36 => c"the line is longer than the limit",
+        -38 => c"timed out",
         -39 => c"canceled",
         1.. => c"the user's own error",
         _ => c"unknown error",

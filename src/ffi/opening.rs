@@ -3,6 +3,7 @@
 use std::ffi::{c_char, c_int, c_void};
 use std::mem::offset_of;
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
+use std::time::Duration;
 
 use socket2::SockAddr;
 
@@ -43,6 +44,14 @@ const _: () = assert!(
     offset_of!(eddy_options, delay) + size_of::<c_int>() == size_of::<eddy_options>(),
     "a field added to what ends in padding would be ignored unseen"
 );
+
+/// What takes as long as it takes.
+pub(crate) const EDDY_NEVER: u64 = u64::MAX;
+
+/// Milliseconds; 0 is no bound either.
+pub(crate) fn timeout(ms: u64) -> Option<Duration> {
+    (ms != 0 && ms != EDDY_NEVER).then(|| Duration::from_millis(ms))
+}
 
 /// A limit is a length that can be doubled.
 pub(crate) fn limit(limit: usize) -> Result<usize, Refusal> {

@@ -5,7 +5,7 @@ use std::ffi::{c_char, c_int, c_void};
 use super::callbacks::*;
 use super::door::{self, bytes, callback, each, list, text};
 use super::errors::eddy_error;
-use super::opening::limit;
+use super::opening::{limit, timeout};
 use super::types::*;
 use crate::callback::Callback;
 use crate::error::{Error, Refusal};
@@ -180,6 +180,15 @@ pub unsafe extern "C" fn eddy_reader_buffered(reader: *mut eddy_reader, bytes: *
         unsafe { bytes.write(start) };
     }
     len
+}
+
+/// Of each read from now on: EDDY_ETIMEDOUT, and nothing is lost. 0 or EDDY_NEVER: none, the default.
+///
+/// From when the read is asked for, whatever comes meanwhile. What has come by then is in time, and what was not
+/// enough stays for the next read. A read that waits already keeps its own. asyncio: wait_for() around it.
+#[unsafe(no_mangle)]
+pub extern "C" fn eddy_reader_set_timeout(reader: *mut eddy_reader, timeout_ms: u64) -> c_int {
+    door::status("eddy_reader_set_timeout", reader, |hub, id| hub.set_read_timeout(id, timeout(timeout_ms)))
 }
 
 /// Feeding by hand, as a protocol does. EDDY_ESTATE after feed_eof.

@@ -4,6 +4,7 @@ use std::ffi::{c_char, c_int, c_void};
 
 use super::callbacks::*;
 use super::door::{self, bytes, callback, each, list, text};
+use super::opening::timeout;
 use super::reader::EDDY_UNTIL_EOF;
 use super::types::*;
 use crate::callback::Callback;
@@ -141,6 +142,16 @@ pub extern "C" fn eddy_writer_abort(writer: *mut eddy_writer) -> c_int {
 #[unsafe(no_mangle)]
 pub extern "C" fn eddy_writer_is_closing(writer: *mut eddy_writer) -> bool {
     door::ask("eddy_writer_is_closing", writer, |hub, id| hub.is_closing(id, face::WRITER))
+}
+
+/// Of each drain from now on, and of what close has left to send: EDDY_ETIMEDOUT. 0 or EDDY_NEVER: none, the default.
+///
+/// A drain that is late leaves everything as it is. A close that is late loses the connection: what was not sent yet
+/// is lost, the peer gets a reset, and eddy_writer_wait_closed() tells. Without one, close waits as long as the peer
+/// keeps it waiting, as in asyncio.
+#[unsafe(no_mangle)]
+pub extern "C" fn eddy_writer_set_timeout(writer: *mut eddy_writer, timeout_ms: u64) -> c_int {
+    door::status("eddy_writer_set_timeout", writer, |hub, id| hub.set_write_timeout(id, timeout(timeout_ms)))
 }
 
 /// Defaults 65536 and 16384. SIZE_MAX for one of them: what the other says, 4 times or a quarter.

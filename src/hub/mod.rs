@@ -609,13 +609,7 @@ impl Hub {
         if !post.queued {
             post.queued = true;
             self.queue(id.number());
-            let posts = &self.posts;
-            self.timers.forget(|number| match Kind::of(number) {
-                Some(Kind::Post) => {
-                    posts.get(Id::from_number(number)).is_some_and(|post| post.timed && !post.queued)
-                }
-                _ => true,
-            });
+            self.forget_timer();
         }
         true
     }

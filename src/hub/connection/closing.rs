@@ -1,5 +1,6 @@
 //! How connections end: closed, aborted or lost, and who is told.
 
+use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
@@ -34,6 +35,7 @@ impl Hub {
         }
         self.leaving(id, true);
         self.touch(id);
+        self.time_flush(id);
     }
 
     pub fn writer_abort(&mut self, id: Id<Connection>) -> Result<(), Refusal> {
@@ -123,8 +125,11 @@ impl Hub {
         self.remove_if_over(id);
     }
 
-    /// A timer: a lingering socket, or one that the kernel had no memory for.
+    /// A timer: a deadline, a lingering socket, or one that the kernel had no memory for.
     pub(in crate::hub) fn connection_timer(&mut self, id: Id<Connection>) {
+        if self.deadline_came(id) {
+            return;
+        }
         let Some(connection) = self.connections.get_mut(id) else { return };
         if !connection.is(is::LINGERING) {
             connection.flags |= is::WRITABLE;
@@ -187,9 +192,8 @@ impl Hub {
         match error {
             None => connection.reader.eof = true,
             Some(error) => {
-                let rare = connection.rare();
-                rare.exception = Some(error.clone());
-                rare.lost = Some(error);
+                connection.set_exception(error.clone());
+                connection.rare().lost = Some(error);
             }
         }
         let server = std::mem::take(&mut connection.server);
@@ -253,17 +257,20 @@ impl Hub {
                     && self.turn_of == Some(id)
                     && let Some(drain) = self.turn_drain.take_if(|drain| drain.serial == serial)
                 {
-                    connection.rare().drains.push_back(drain);
+                    connection.rare().drains.push_back(drain.into());
                 }
                 let Some(rare) = connection.rare.as_deref_mut() else { return false };
-                let list = if what == Receipt::Drain { &mut rare.drains } else { &mut rare.closed };
-                let place = list.iter().position(|waiting| waiting.serial == serial);
-                let waiting = place.and_then(|place| list.remove(place));
-                if let Some(waiting) = waiting {
-                    rare.decided.push_back((waiting.callback, Some(Box::new(Error::Canceled))));
+                let callback = if what == Receipt::Drain {
+                    take_from(&mut rare.drains, |drain| drain.serial == serial).map(|drain| drain.callback)
+                } else {
+                    take_from(&mut rare.closed, |waiting| waiting.serial == serial)
+                        .map(|waiting| waiting.callback)
+                };
+                if let Some(callback) = callback {
+                    rare.decided.push_back((callback, Some(Box::new(Error::Canceled))));
                     connection.flags |= is::ANSWERS;
                 }
-                waiting.is_some()
+                callback.is_some()
             }
         };
         if found {
@@ -288,4 +295,9 @@ impl Hub {
         self.hang_up(id);
         self.enqueue(id);
     }
+}
+
+fn take_from<T>(list: &mut VecDeque<T>, is_it: impl Fn(&T) -> bool) -> Option<T> {
+    let place = list.iter().position(is_it)?;
+    list.remove(place)
 }

@@ -1,6 +1,7 @@
 //! A connection: one record with up to four faces. Its reader and its writer are pure; here they meet the socket.
 
 mod closing;
+mod deadlines;
 mod looking;
 mod reading;
 mod writing;
@@ -9,9 +10,11 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
 
 use socket2::Domain;
 
+use self::deadlines::Deadlines;
 use self::reading::Received;
 use super::custom::Custom;
 use super::{Hub, Server};
@@ -87,8 +90,16 @@ pub mod is {
     pub const DRAIN_LATER: u64 = 1 << 25;
     /// No more is to be written after what is gathered.
     pub const WRITE_EOF: u64 = 1 << 26;
+    /// Its reads have a deadline, or had one.
+    pub const TIMED: u64 = 1 << 27;
+    /// The deadline of the read that waits is over.
+    pub const LATE: u64 = 1 << 32;
+    /// There is an exception in `rare`.
+    pub const FAILED: u64 = 1 << 33;
+    /// What its writer has gathered is judged by more than the default marks.
+    pub const MARKED: u64 = 1 << 34;
 
-    pub const SPECIAL: u64 = LOST | LINGERING | ANSWERS | CUSTOM | ANNOUNCE;
+    pub const SPECIAL: u64 = LOST | LINGERING | ANSWERS | CUSTOM | ANNOUNCE | LATE;
 }
 
 /// Who is at the other end, kept since a reset makes the system forget it. Small, as most are.
@@ -127,12 +138,12 @@ pub struct Connection {
 pub struct Rare {
     pub separators: Separators,
     marks: Option<Marks>,
-    drains: VecDeque<Waiting>,
+    drains: VecDeque<Drain>,
     /// Drains that have been decided.
     decided: VecDeque<(Callback, Option<Box<Error>>)>,
     /// Those who wait for the end.
     closed: VecDeque<Waiting>,
-    pub exception: Option<Error>,
+    exception: Option<Error>,
     lost: Option<Error>,
     pub extra: Vec<(String, Box<[u8]>)>,
     pub custom: Option<Custom>,
@@ -141,12 +152,27 @@ pub struct Rare {
     /// This was only a custom transport, and has joined that stream.
     pub joined: Option<Id<Connection>>,
     pub client: Callback,
+    deadlines: Deadlines,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Waiting {
     callback: Callback,
     serial: u32,
+}
+
+#[derive(Debug)]
+struct Drain {
+    callback: Callback,
+    serial: u32,
+    due: Option<Duration>,
+}
+
+/// One that had nothing to wait for, and now waits in line.
+impl From<Waiting> for Drain {
+    fn from(Waiting { callback, serial }: Waiting) -> Drain {
+        Drain { callback, serial, due: None }
+    }
 }
 
 impl Rare {
@@ -188,6 +214,12 @@ impl Connection {
         self.rare.as_ref()?.exception.as_ref()
     }
 
+    /// Every read ends with it, once what came before is read.
+    pub(super) fn set_exception(&mut self, error: Error) {
+        self.flags |= is::FAILED;
+        self.rare().exception = Some(error);
+    }
+
     #[inline]
     fn marks(&self) -> Marks {
         self.rare.as_ref().and_then(|rare| rare.marks).unwrap_or_default()
@@ -223,7 +255,7 @@ impl Connection {
     fn may_settle_empty(&self) -> bool {
         self.reader.eof
             || self.reader.canceled
-            || self.rare.is_some()
+            || self.is(is::FAILED)
             || matches!(self.reader.want, Want::Some(0) | Want::Exactly(0))
     }
 
@@ -407,8 +439,11 @@ impl Hub {
 
     pub(super) fn remove_if_over(&mut self, id: Id<Connection>) -> bool {
         let over = self.turn_of != Some(id) && self.connections.get(id).is_some_and(Connection::is_over);
-        if over {
-            self.connections.remove(id);
+        if over
+            && let Some(gone) = self.connections.remove(id)
+            && gone.has_timer()
+        {
+            self.forget_timer();
         }
         over
     }
@@ -524,7 +559,7 @@ impl Hub {
                         }
                     }
                 }
-                return if special { self.farewell(id) } else { None };
+                return if special { self.too_late(id).or_else(|| self.farewell(id)) } else { None };
             }
         }
     }

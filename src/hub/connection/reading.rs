@@ -137,7 +137,9 @@ impl Hub {
             return None;
         }
         let connection = self.connections.get_mut(id)?;
-        if !connection.is(face::READER) || connection.reader.is_waiting() || connection.reader.input.is_some()
+        if connection.flags & (face::READER | is::TIMED) != face::READER
+            || connection.reader.is_waiting()
+            || connection.reader.input.is_some()
         {
             return None;
         }
@@ -165,6 +167,9 @@ impl Hub {
             self.enqueue(id);
         }
         self.waiting += 1;
+        if self.connections.get(id).is_some_and(|connection| connection.is(is::TIMED)) {
+            self.time_read(id);
+        }
         Ok(self.receipt(Receipt::Read, id.place(), serial))
     }
 
@@ -230,7 +235,7 @@ impl Hub {
     }
 
     pub fn set_exception(&mut self, id: Id<Connection>, error: Error) -> Result<(), Refusal> {
-        self.alive(id, face::READER)?.rare().exception = Some(error);
+        self.alive(id, face::READER)?.set_exception(error);
         self.enqueue(id);
         Ok(())
     }

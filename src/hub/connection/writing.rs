@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::{Connection, Hub, Waiting, decide_drains, face, is};
+use super::{Connection, Drain, Hub, Waiting, decide_drains, face, is};
 use crate::callback::Callback;
 use crate::error::{Error, Refusal};
 use crate::hub::{Call, Receipt};
@@ -75,9 +75,9 @@ impl Hub {
     #[inline(always)]
     pub fn write_more(&mut self, id: Id<Connection>, bytes: &[u8]) -> Option<()> {
         const BATCH: u64 = face::WRITER | is::DIRTY;
-        const SHUT: u64 = is::CLOSING | is::LOST | is::WRITE_EOF;
+        const SHUT: u64 = is::CLOSING | is::LOST | is::WRITE_EOF | is::MARKED;
         let connection = self.connections.get_mut(id)?;
-        if connection.flags & (BATCH | SHUT) != BATCH || connection.rare.is_some() {
+        if connection.flags & (BATCH | SHUT) != BATCH {
             return None;
         }
         connection.writer.output.as_mut()?.append_within(bytes, GATHER)
@@ -266,7 +266,9 @@ impl Hub {
     }
 
     pub fn set_marks(&mut self, id: Id<Connection>, marks: Marks) -> Result<(), Refusal> {
-        self.alive(id, face::WRITER)?.rare().marks = Some(marks);
+        let connection = self.alive(id, face::WRITER)?;
+        connection.rare().marks = Some(marks);
+        connection.flags |= is::MARKED;
         // New marks may pause or resume at once.
         self.touch(id);
         Ok(())
@@ -280,14 +282,14 @@ impl Hub {
     /// not so simple.
     #[inline(always)]
     pub fn drain_on(&mut self, id: Id<Connection>, callback: Callback) -> Option<i64> {
-        const NOT_NOW: u64 = is::CLOSING | is::LOST | is::ANSWERS | is::WRITING_PAUSED;
+        const NOT_NOW: u64 =
+            is::CLOSING | is::LOST | is::ANSWERS | is::WRITING_PAUSED | is::MARKED | is::FAILED;
         if self.turn_of != Some(id) || self.turn_drain.is_some() || self.ending {
             return None;
         }
         let connection = self.connections.get_mut(id)?;
         if connection.flags & (face::WRITER | NOT_NOW) != face::WRITER
             || connection.writer.paused
-            || connection.rare.is_some()
             || connection.writer.buffered() > Marks::DEFAULT.high
         {
             return None;
@@ -319,11 +321,12 @@ impl Hub {
     pub fn drain(&mut self, id: Id<Connection>, callback: Callback) -> Result<i64, Refusal> {
         self.accepting()?;
         let serial = self.next_serial();
+        let due = self.drain_due(id);
         let connection = self.alive(id, face::WRITER)?;
         match connection.exception().cloned() {
             // As in asyncio: an error that the reader has by now is told, one that comes later is not.
             Some(error) => connection.rare().decided.push_back((callback, Some(Box::new(error)))),
-            None => connection.rare().drains.push_back(Waiting { callback, serial }),
+            None => connection.rare().drains.push_back(Drain { callback, serial, due }),
         }
         connection.flags |= is::ANSWERS;
         if connection.is(is::CLOSING) {
@@ -331,6 +334,9 @@ impl Hub {
         }
         self.waiting += 1;
         self.enqueue(id);
+        if due.is_some() {
+            self.watch_deadlines(id, self.timers.now());
+        }
         Ok(self.receipt(Receipt::Drain, id.place(), serial))
     }
 
@@ -356,7 +362,7 @@ impl Hub {
         let Some(drain) = self.turn_drain.take() else { return };
         if let Some(connection) = self.connections.get_mut(id) {
             let freed = !connection.is(face::WRITER);
-            connection.rare().drains.push_back(drain);
+            connection.rare().drains.push_back(drain.into());
             connection.flags |= is::ANSWERS;
             if freed {
                 decide_drains(connection, Some(Error::Canceled));
