@@ -91,7 +91,7 @@ enum {
     EDDY_EINCOMPLETE = -35,
     /* The line is longer than the reader's limit: see eddy_error_consumed(). */
     EDDY_ELIMIT = -36,
-    /* A deadline is over; nothing is lost. */
+    /* The time that was given for it was over. */
     EDDY_ETIMEDOUT = -38,
     /* eddy_loop_cancel() was asked for it, or what it was about was freed. */
     EDDY_ECANCELED = -39,
@@ -203,12 +203,14 @@ typedef struct eddy_options {
     uint16_t local_port;
     /* AF_INET or AF_INET6; default: both. */
     int family;
-    /* Server: connections that wait to be accepted; default 100. */
-    int backlog;
-    /* Server: share the port with other loops or processes. */
-    int reuse_port;
     /* Server: refuse a port that an old connection still holds. */
     int no_reuse_address;
+    /* Server: connections that wait to be accepted; default 100. */
+    int backlog;
+    /* Server: stop accepting while so many are connected; default: no bound. */
+    size_t max_clients;
+    /* Server: share the port with other loops or processes. */
+    int reuse_port;
     /* Unix server: leave the file behind on close. */
     int keep_socket_file;
     int keep_alive;
@@ -364,8 +366,18 @@ eddy_transport *eddy_writer_transport(eddy_writer *writer);
 
 /* ---- server -------------------------------------------------------------------------------------------- */
 
+/* No new clients for a while: they wait in the kernel, as many as the backlog says. EDDY_ESTATE: closed. */
+int eddy_server_pause(eddy_server *server);
+
+/* Those who have waited are accepted, from the next round. EDDY_ESTATE: closed. */
+int eddy_server_resume(eddy_server *server);
+
 /* No new clients, from this moment; the present ones stay. */
 int eddy_server_close(eddy_server *server);
+
+/* Closes it, now; cb runs when the last client is gone. At grace_ms those that are left are ended: closed
+ * if they have nothing unsent, else aborted; then cb gets EDDY_ETIMEDOUT. EDDY_NEVER: never; 0: at once. */
+eddy_op eddy_server_shutdown(eddy_server *server, uint64_t grace_ms, eddy_server_cb cb, void *arg);
 
 /* Until it is closed and its last client is gone. */
 eddy_op eddy_server_wait_closed(eddy_server *server, eddy_server_cb cb, void *arg);
@@ -376,7 +388,7 @@ int eddy_server_close_clients(eddy_server *server);
 /* As eddy_writer_abort() on each. */
 int eddy_server_abort_clients(eddy_server *server);
 
-/* Until eddy_server_close(). */
+/* Until eddy_server_close(), also while it is paused. */
 bool eddy_server_is_serving(eddy_server *server);
 
 /* "127.0.0.1:8080", or a path; NULL past the last, and once closed. Lent until then. */

@@ -464,6 +464,9 @@ BODY(eddy_writer_get_extra_info)
 }
 BODY(eddy_writer_transport) { return GIVES_POINTER(eddy_writer_transport(handle)); }
 
+BODY(eddy_server_pause) { return eddy_server_pause(handle); }
+BODY(eddy_server_resume) { return eddy_server_resume(handle); }
+BODY(eddy_server_shutdown) { return ASK(eddy_server_shutdown(handle, 3, asked_server, asking)); }
 BODY(eddy_server_close) { return eddy_server_close(handle); }
 BODY(eddy_server_wait_closed) { return ASK(eddy_server_wait_closed(handle, asked_server, asking)); }
 BODY(eddy_server_close_clients) { return eddy_server_close_clients(handle); }
@@ -559,9 +562,12 @@ PLAIN const struct call calls[] = {
     CALL(eddy_server_is_serving, SERVER, TRUTH, PLAINLY),
     CALL(eddy_server_sockname, SERVER, POINTER, PLAINLY),
     CALL(eddy_server_socket, SERVER, DESCRIPTOR, PLAINLY),
+    CALL(eddy_server_pause, SERVER, CODE, PLAINLY),
+    CALL(eddy_server_resume, SERVER, CODE, PLAINLY),
     CALL(eddy_server_wait_closed, SERVER, CODE, PLAINLY),
     CALL(eddy_server_close_clients, SERVER, CODE, PLAINLY),
     CALL(eddy_server_abort_clients, SERVER, CODE, PLAINLY),
+    CALL(eddy_server_shutdown, SERVER, CODE, PLAINLY),
     CALL(eddy_server_close, SERVER, CODE, PLAINLY),
     CALL(eddy_protocol_eof_received, PROTOCOL, TRUTH, PLAINLY),
     CALL(eddy_reader_feed_eof, READER, CODE, PLAINLY),

@@ -401,6 +401,8 @@ TEST(callbacks_cannot_be_missing, "")
     REFUSED(EDDY_EINVAL, eddy_writer_drain(cast.of[WRITER], NULL, NULL));
     REFUSED(EDDY_EINVAL, eddy_writer_wait_closed(cast.of[WRITER], NULL, NULL));
     REFUSED(EDDY_EINVAL, eddy_server_wait_closed(cast.of[SERVER], NULL, NULL));
+    REFUSED(EDDY_EINVAL, eddy_server_shutdown(cast.of[SERVER], 0, NULL, NULL));
+    CHECK(eddy_server_is_serving(cast.of[SERVER]));
     turns(loop);
     if (reports_count != 0) FAIL("a return code is report enough, yet:%s", reports_text);
     check_alive(&cast);

@@ -140,13 +140,14 @@ static void one_call(void)
 {
     size_t len;
     const char *bytes = bytes_at_random(&len);
-    eddy_options odd = { .size = sizeof odd, .limit = chance(3) * 10, .backlog = (int)chance(3), .delay = once_in(2) };
+    eddy_options odd = { .size = sizeof odd, .limit = chance(3) * 10, .backlog = (int)chance(3), .max_clients = chance(3),
+                         .delay = once_in(2) };
     const eddy_options *options = once_in(2) ? NULL : &odd;
     const eddy_bytes two[] = { { "\n", 1 }, { "ab", 2 } };
     const char *looked;
     calls_made++;
     if (depth > 0) calls_within++;
-    switch (chance(64)) {
+    switch (chance(65)) {
     case 0: eddy_reader_free(some_reader()); break;
     case 1: eddy_writer_free(some_writer()); break;
     case 2: if (once_in(3)) eddy_server_free(some_server()); break;
@@ -184,6 +185,12 @@ static void one_call(void)
     case 40: if (once_in(3)) ASK(eddy_server_wait_closed(some_server(), asked_server, asking)); break;
     case 41: if (once_in(4)) eddy_server_close_clients(some_server()); break;
     case 42: if (once_in(4)) eddy_server_abort_clients(some_server()); break;
+    case 63:
+        if (once_in(3)) eddy_server_pause(some_server());
+        else if (once_in(2)) eddy_server_resume(some_server());
+        else if (once_in(6))
+            ASK(eddy_server_shutdown(some_server(), once_in(5) ? EDDY_NEVER : chance(4), asked_server, asking));
+        break;
     case 43: eddy_server_sockname(some_server(), chance(2)), eddy_server_socket(some_server(), chance(2)); break;
     case 44: custom_stream(any_loop()); break;
     case 45: eddy_transport_set_extra_info(some_transport(), "peername", bytes, chance(9)); break;

@@ -43,7 +43,7 @@ pub enum eddy_code {
     EDDY_EINCOMPLETE = -35,
     /// The line is longer than the reader's limit: see eddy_error_consumed().
     EDDY_ELIMIT = -36,
-    /// A deadline is over; nothing is lost.
+    /// The time that was given for it was over.
     EDDY_ETIMEDOUT = -38,
     /// eddy_loop_cancel() was asked for it, or what it was about was freed.
     EDDY_ECANCELED = -39,

@@ -27,12 +27,18 @@ pub struct eddy_options {
     pub local_port: u16,
     /// AF_INET or AF_INET6; default: both.
     pub family: c_int,
-    /// Server: connections that wait to be accepted; default 100.
-    pub backlog: c_int,
-    /// Server: share the port with other loops or processes.
-    pub reuse_port: c_int,
     /// Server: refuse a port that an old connection still holds.
     pub no_reuse_address: c_int,
+    /// Server: connections that wait to be accepted; default 100.
+    pub backlog: c_int,
+    /// Server: stop accepting while so many are connected; default: no bound.
+    ///
+    /// The others wait in the kernel, as many as `backlog` says, and come in when one is gone, after the
+    /// callbacks that tell of its end. One is gone when eddy_server_wait_closed() would not wait for it
+    /// any more.
+    pub max_clients: usize,
+    /// Server: share the port with other loops or processes.
+    pub reuse_port: c_int,
     /// Unix server: leave the file behind on close.
     pub keep_socket_file: c_int,
     pub keep_alive: c_int,
@@ -82,6 +88,7 @@ unsafe fn options(given: *const eddy_options) -> Result<Options, Refusal> {
         family: known.family,
         socket: SocketOptions { keep_alive: known.keep_alive != 0, delay: known.delay != 0 },
         backlog: if known.backlog == 0 { 100 } else { known.backlog },
+        max_clients: if known.max_clients == 0 { usize::MAX } else { known.max_clients },
         reuse_port: known.reuse_port != 0,
         reuse_address: known.no_reuse_address == 0,
         keep_socket_file: known.keep_socket_file != 0,

@@ -366,6 +366,7 @@ impl Hub {
         match Kind::of(self.current) {
             Some(Kind::Connection) => self.again(Id::from_number(self.current)),
             Some(Kind::Server) => self.enqueue_server(Id::from_number(self.current)),
+            Some(Kind::Listener) => self.enqueue_listener(Id::from_number(self.current)),
             _ => self.queue(self.current),
         }
     }
@@ -456,6 +457,7 @@ impl Hub {
         match Kind::of(number) {
             Some(Kind::Connection) => self.connection_timer(Id::from_number(number)),
             Some(Kind::Listener) => self.listener_timer(Id::from_number(number)),
+            Some(Kind::Server) => self.server_timer(Id::from_number(number)),
             Some(Kind::Opening) => self.queue(number),
             Some(Kind::Post) => self.post_due(Id::from_number(number)),
             _ => {}

@@ -30,6 +30,8 @@ pub struct Options {
     pub family: i32,
     pub socket: SocketOptions,
     pub backlog: i32,
+    /// usize::MAX: no bound.
+    pub max_clients: usize,
     pub reuse_port: bool,
     pub reuse_address: bool,
     pub keep_socket_file: bool,

@@ -1,4 +1,7 @@
 //! Servers: listening sockets, the clients that come out of them, and those who wait until the last one is gone.
+//!
+//! The poll tells once that clients wait. A listener that may not accept them now, since its server is paused or full,
+//! or since something has run out, keeps that in mind: whatever ends that state gives it its turn.
 
 use std::collections::VecDeque;
 use std::ffi::CString;
@@ -16,22 +19,48 @@ use crate::table::Id;
 
 /// How soon accepting is tried again when descriptors or memory have run out, which no event ends.
 const ACCEPT_RETRY: Duration = Duration::from_millis(200);
+/// Accepts that may fail, one after the other, for reasons of the clients' own: so many do not come by chance.
+const FAILURES: u32 = 100;
+/// A trouble that comes and goes is not reported more often than this.
+const REPORT_AGAIN: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub struct Server {
     client: Callback,
     limit: usize,
+    max_clients: usize,
     socket: SocketOptions,
     listeners: Vec<Id<Listening>>,
     names: Vec<CString>,
     file: Option<SocketFile>,
     clients: usize,
+    /// ... and those that are gone, but perhaps have not been told so yet: for `max_clients` they count.
+    seats: usize,
+    /// Listeners that have found it full, in the order in which they may accept when there is room.
+    line: VecDeque<Id<Listening>>,
     /// Those who wait until it is closed and empty, and those of them that gave up.
-    waiting: VecDeque<(Callback, u32)>,
+    waiting: VecDeque<Waiting>,
     canceled: VecDeque<Callback>,
+    /// When the timer comes up that was set for the earliest end of a grace.
+    alarm: Option<Duration>,
+    /// The trouble with accepting that was reported last, and when.
+    reported: Option<(i32, Duration)>,
+    paused: bool,
     closed: bool,
     freed: bool,
     queued: bool,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    callback: Callback,
+    serial: u32,
+    /// It has asked for a shutdown, and learns how that went.
+    shutdown: bool,
+    /// When its grace is over; None: never.
+    due: Option<Duration>,
+    /// Clients had to be ended while it waited.
+    error: Option<Box<Error>>,
 }
 
 #[derive(Debug)]
@@ -42,11 +71,33 @@ pub struct Listening {
     /// Accepted in this turn, and failed for a reason that was the client's.
     accepted: u32,
     failed: u32,
+    /// Clients may wait; the edge was seen and not used up.
     readable: bool,
-    /// Accepting failed for want of something, and has been reported.
-    exhausted: bool,
+    /// Accepting has failed, and has not worked since.
+    troubled: bool,
     /// It is tried again when a timer says so, and not before.
     retrying: bool,
+    queued: bool,
+}
+
+impl Server {
+    fn has_room(&self) -> bool {
+        self.seats < self.max_clients
+    }
+
+    /// Whether this listener may accept a client now. Where several want to, each may accept one in its turn, so that
+    /// those who come to one address do not shut out those who come to another.
+    fn lets_in(&mut self, id: Id<Listening>) -> bool {
+        let first = self.line.front().is_none_or(|first| *first == id);
+        if first && self.has_room() {
+            self.line.pop_front();
+            return true;
+        }
+        if !self.line.contains(&id) {
+            self.line.push_back(id);
+        }
+        false
+    }
 }
 
 impl Hub {
@@ -64,13 +115,19 @@ impl Hub {
         let server = Server {
             client,
             limit: options.limit,
+            max_clients: options.max_clients,
             socket: options.socket,
             listeners: Vec::new(),
             names: names.collect(),
             file,
             clients: 0,
+            seats: 0,
+            line: VecDeque::new(),
             waiting: VecDeque::new(),
             canceled: VecDeque::new(),
+            alarm: None,
+            reported: None,
+            paused: false,
             closed: false,
             freed: false,
             queued: false,
@@ -88,8 +145,9 @@ impl Hub {
                 accepted: 0,
                 failed: 0,
                 readable: false,
-                exhausted: false,
+                troubled: false,
                 retrying: false,
+                queued: false,
             };
             let added = match self.listeners.insert(listening) {
                 Some(listening) => {
@@ -121,10 +179,19 @@ impl Hub {
         }
     }
 
+    pub(super) fn enqueue_listener(&mut self, id: Id<Listening>) {
+        if let Some(listening) = self.listeners.get_mut(id)
+            && !std::mem::replace(&mut listening.queued, true)
+        {
+            self.queue(id.number());
+        }
+    }
+
     pub(super) fn begin_listener(&mut self, id: Id<Listening>) {
         if let Some(listening) = self.listeners.get_mut(id) {
             listening.accepted = 0;
             listening.failed = 0;
+            listening.queued = false;
         }
     }
 
@@ -133,32 +200,39 @@ impl Hub {
         if let Some(listening) = self.listeners.get_mut(id) {
             listening.readable = true;
             listening.retrying = false;
-            self.queue(id.number());
+            self.enqueue_listener(id);
         }
     }
 
     pub(super) fn listener_turn(&mut self, id: Id<Listening>) -> Option<Call> {
+        let server = self.listeners.get(id)?.server;
+        let call = self.accept(id);
+        if call.is_none() {
+            // It has left some room, perhaps.
+            self.call_first(server);
+        }
+        call
+    }
+
+    /// The next client. None: there is none, or none may come in now.
+    fn accept(&mut self, id: Id<Listening>) -> Option<Call> {
         loop {
             let listening = self.listeners.get_mut(id)?;
-            if !listening.readable || listening.retrying {
-                return None;
-            }
-            if listening.failed >= listening.backlog {
-                // One after the other, so it is not the clients' fault: a rest does no harm.
-                listening.retrying = true;
-                self.timers.set(ACCEPT_RETRY, id.number());
+            let server = self.servers.get_mut(listening.server)?;
+            if !listening.readable || listening.retrying || server.paused {
                 return None;
             }
             if listening.accepted >= listening.backlog {
-                self.queue(id.number());
+                self.enqueue_listener(id);
                 return None;
             }
-            let server = self.servers.get(listening.server)?;
+            if !server.lets_in(id) {
+                return None;
+            }
             let (client, limit) = (server.client, server.limit);
             match net::accept(&listening.listener, server.socket) {
                 Ok(accepted) => {
                     listening.accepted += 1;
-                    listening.exhausted = false;
                     let made = Established {
                         socket: accepted.fd,
                         domain: listening.listener.domain(),
@@ -169,36 +243,70 @@ impl Hub {
                     };
                     match self.establish(made) {
                         Ok(stream) => {
+                            if let Some(listening) = self.listeners.get_mut(id) {
+                                listening.troubled = false;
+                            }
                             return Some(Call::Stream {
                                 callback: client,
                                 stream: Some(stream),
                                 error: None,
                             });
                         }
-                        Err(error) => self.report("a client was turned away".into(), Some(error)),
+                        // What it lacked, the next one would lack too.
+                        Err(error) => {
+                            self.rest(id, format!("a client was turned away: {error}"), error);
+                            return None;
+                        }
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     listening.readable = false;
                     return None;
                 }
-                Err(error) if net::is_transient(errno(&error)) => listening.failed += 1,
                 Err(error) => {
-                    listening.retrying = true;
-                    self.timers.set(ACCEPT_RETRY, id.number());
-                    if !std::mem::replace(&mut listening.exhausted, true) {
+                    listening.failed += 1;
+                    // One after the other, it is not the clients' fault.
+                    if !net::is_transient(errno(&error)) || listening.failed >= FAILURES {
                         let error = Error::system("accept a client", &error);
-                        self.report(format!("{error}; it is tried again"), Some(error));
+                        self.rest(id, format!("{error}; it is tried again"), error);
+                        return None;
                     }
-                    return None;
                 }
             }
+        }
+    }
+
+    /// No event will tell when accepting works again: it is tried again after a while. This is reported when it begins.
+    fn rest(&mut self, id: Id<Listening>, message: String, error: Error) {
+        let now = self.timers.now();
+        let Some(listening) = self.listeners.get_mut(id) else { return };
+        listening.retrying = true;
+        let begins = !std::mem::replace(&mut listening.troubled, true);
+        self.timers.set(ACCEPT_RETRY, id.number());
+        let Some(server) = self.servers.get_mut(listening.server) else { return };
+        let errno = error.errno();
+        let lately = |(last, when)| last == errno && now < when + REPORT_AGAIN;
+        if begins && !server.reported.is_some_and(lately) {
+            server.reported = Some((errno, now));
+            self.report(message, Some(error));
+        }
+    }
+
+    /// If there is room, the first in line may accept.
+    fn call_first(&mut self, id: Id<Server>) {
+        if let Some(server) = self.servers.get(id)
+            && server.has_room()
+            && !server.paused
+            && let Some(first) = server.line.front()
+        {
+            self.enqueue_listener(*first);
         }
     }
 
     pub(super) fn client_came(&mut self, id: Id<Server>) {
         if let Some(server) = self.servers.get_mut(id) {
             server.clients += 1;
+            server.seats += 1;
         }
     }
 
@@ -215,6 +323,30 @@ impl Hub {
         self.servers.get_mut(id).filter(|server| !server.freed).ok_or(Refusal::Stale)
     }
 
+    /// No new clients for a while: they wait in the kernel.
+    pub fn server_pause(&mut self, id: Id<Server>) -> Result<(), Refusal> {
+        let server = self.server(id)?;
+        if server.closed {
+            return Err(Refusal::State);
+        }
+        server.paused = true;
+        Ok(())
+    }
+
+    /// Those who came in the meantime are accepted; what the poll said of them was kept.
+    pub fn server_resume(&mut self, id: Id<Server>) -> Result<(), Refusal> {
+        let server = self.server(id)?;
+        if server.closed {
+            return Err(Refusal::State);
+        }
+        if std::mem::replace(&mut server.paused, false) {
+            for listening in server.listeners.clone() {
+                self.enqueue_listener(listening);
+            }
+        }
+        Ok(())
+    }
+
     /// No new clients; the present ones stay.
     pub fn server_close(&mut self, id: Id<Server>) -> Result<(), Refusal> {
         let server = self.server(id)?;
@@ -222,6 +354,7 @@ impl Hub {
             return Ok(());
         }
         server.names.clear();
+        server.line.clear();
         if let Some(file) = server.file.take() {
             file.remove();
         }
@@ -242,8 +375,34 @@ impl Hub {
 
     pub fn server_wait_closed(&mut self, id: Id<Server>, callback: Callback) -> Result<i64, Refusal> {
         self.accepting()?;
+        self.wait_for_server(id, false, None, callback)
+    }
+
+    /// Closes it now, gives its clients so long to end, and ends them then.
+    pub fn server_shutdown(
+        &mut self,
+        id: Id<Server>,
+        grace: Duration,
+        callback: Callback,
+    ) -> Result<i64, Refusal> {
+        self.accepting()?;
+        self.server_close(id)?;
+        let due = self.timers.now().checked_add(grace);
+        let receipt = self.wait_for_server(id, true, due, callback);
+        self.set_alarm(id);
+        receipt
+    }
+
+    fn wait_for_server(
+        &mut self,
+        id: Id<Server>,
+        shutdown: bool,
+        due: Option<Duration>,
+        callback: Callback,
+    ) -> Result<i64, Refusal> {
         let serial = self.next_serial();
-        self.server(id)?.waiting.push_back((callback, serial));
+        let waiting = Waiting { callback, serial, shutdown, due, error: None };
+        self.server(id)?.waiting.push_back(waiting);
         self.waiting += 1;
         self.enqueue_server(id);
         Ok(self.receipt(Receipt::ServerClosed, id.place(), serial))
@@ -259,6 +418,60 @@ impl Hub {
             }
         }
         Ok(())
+    }
+
+    /// Sets a timer for the end of the shortest grace, unless one comes up before that anyway.
+    fn set_alarm(&mut self, id: Id<Server>) {
+        let now = self.timers.now();
+        if let Some(server) = self.servers.get_mut(id)
+            && let Some(due) = server.waiting.iter().filter_map(|waiting| waiting.due).min()
+            && server.alarm.is_none_or(|alarm| due < alarm)
+        {
+            server.alarm = Some(due);
+            self.timers.set(due.saturating_sub(now), id.number());
+            self.stir();
+        }
+    }
+
+    /// A timer: a grace is over, unless it was for one that has been cancelled since.
+    pub(super) fn server_timer(&mut self, id: Id<Server>) {
+        let now = self.timers.now();
+        let Some(server) = self.servers.get_mut(id) else { return };
+        server.alarm = None;
+        if server.waiting.iter().any(|waiting| waiting.due.is_some_and(|due| due <= now)) {
+            self.end_grace(id);
+        } else {
+            self.set_alarm(id);
+        }
+    }
+
+    /// Nothing can hold up the end any more: what was gathered has been offered to the sockets just now. Clients with
+    /// nothing left to send are closed, the others aborted; whoever has asked for a shutdown learns of it.
+    fn end_grace(&mut self, id: Id<Server>) {
+        let (mut closed, mut aborted) = (0, 0);
+        for client in self.connections.ids() {
+            let Some(connection) = self.connections.get(client).filter(|client| client.is_client_of(id))
+            else {
+                continue;
+            };
+            if connection.writer.buffered() > 0 {
+                aborted += 1;
+                self.abort(client);
+            } else if !connection.is_closing() {
+                closed += 1;
+                self.close(client);
+            }
+        }
+        let error = (closed + aborted > 0).then(|| {
+            let what = format!("the grace was over; clients closed: {closed}, aborted: {aborted}");
+            Box::new(Error::TimedOut { what })
+        });
+        if let Some(server) = self.servers.get_mut(id) {
+            for waiting in server.waiting.iter_mut().filter(|waiting| waiting.shutdown) {
+                waiting.due = None;
+                waiting.error.clone_from(&error);
+            }
+        }
     }
 
     pub fn is_serving(&mut self, id: Id<Server>) -> Result<bool, Refusal> {
@@ -288,6 +501,9 @@ impl Hub {
     pub(super) fn begin_server(&mut self, id: Id<Server>) {
         if let Some(server) = self.servers.get_mut(id) {
             server.queued = false;
+            // Those that have gone since the last turn are told so in this round, and new ones come in the next.
+            server.seats = server.clients;
+            self.call_first(id);
         }
     }
 
@@ -300,7 +516,10 @@ impl Hub {
                 error = Some(Box::new(Error::Canceled));
                 Some(callback)
             }
-            None if over => server.waiting.pop_front().map(|(callback, _)| callback),
+            None if over => server.waiting.pop_front().map(|waiting| {
+                error = waiting.error;
+                waiting.callback
+            }),
             None => None,
         };
         let Some(callback) = callback else {
@@ -315,8 +534,10 @@ impl Hub {
 
     pub(super) fn cancel_server(&mut self, id: Id<Server>, serial: u32) -> bool {
         let Some(server) = self.servers.get_mut(id) else { return false };
-        let place = server.waiting.iter().position(|(_, waiting)| *waiting == serial);
-        let Some((callback, _)) = place.and_then(|place| server.waiting.remove(place)) else { return false };
+        let place = server.waiting.iter().position(|waiting| waiting.serial == serial);
+        let Some(Waiting { callback, .. }) = place.and_then(|place| server.waiting.remove(place)) else {
+            return false;
+        };
         server.canceled.push_back(callback);
         self.enqueue_server(id);
         true
@@ -325,7 +546,7 @@ impl Hub {
     pub(super) fn end_server(&mut self, id: Id<Server>) {
         let _ = self.server_free(id);
         if let Some(server) = self.servers.get_mut(id) {
-            server.canceled.extend(server.waiting.drain(..).map(|(callback, _)| callback));
+            server.canceled.extend(server.waiting.drain(..).map(|waiting| waiting.callback));
             self.enqueue_server(id);
         }
     }
@@ -334,6 +555,7 @@ impl Hub {
         let server = self.servers.get(id).filter(|server| !server.freed)?;
         let names: Vec<_> = server.names.iter().map(|name| name.to_string_lossy()).collect();
         let state = if server.closed { "closed".into() } else { names.join(" ") };
-        Some(format!("<eddy_server {state}, {} clients>", server.clients))
+        let paused = if server.paused && !server.closed { " paused" } else { "" };
+        Some(format!("<eddy_server {state}{paused}, {} clients>", server.clients))
     }
 }

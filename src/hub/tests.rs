@@ -20,6 +20,7 @@ fn options() -> Options {
         family: 0,
         socket: SocketOptions::default(),
         backlog: 1,
+        max_clients: usize::MAX,
         reuse_port: false,
         reuse_address: true,
         keep_socket_file: false,

@@ -74,9 +74,14 @@ pub fn accept(listener: &Listener, options: SocketOptions) -> io::Result<Accepte
     Ok(accepted)
 }
 
-/// Errors of accept that are the lost connection's, not the listener's: go on with the next.
+/// Errors of accept that are the lost connection's, not the listener's: go on with the next. Those that accept(2) tells
+/// to treat so, since Linux hands out what the network said of a connection before it was accepted.
 pub fn is_transient(errno: i32) -> bool {
     use libc::*;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if errno == ENONET {
+        return true;
+    }
     matches!(
         errno,
         ECONNABORTED
@@ -89,6 +94,7 @@ pub fn is_transient(errno: i32) -> bool {
             | EHOSTUNREACH
             | EOPNOTSUPP
             | ENETUNREACH
+            | ETIMEDOUT
     )
 }
 

@@ -5,7 +5,8 @@ from ctypes import (CFUNCTYPE, POINTER, Structure, byref, c_bool, c_char_p, c_in
 
 CODES = {
     0: "ok", -1: "invalid", -2: "stale", -3: "thread", -4: "busy", -5: "state", -6: "notsup", -7: "full", -8: "panic",
-    -32: "system", -33: "resolve", -34: "lost", -35: "incomplete", -36: "limit", -39: "canceled",
+    -32: "system", -33: "resolve", -34: "lost", -35: "incomplete", -36: "limit", -38: "timedout",
+    -39: "canceled",
 }
 UNTIL_EOF = 2 ** (8 * ctypes.sizeof(c_size_t)) - 1
 
@@ -26,8 +27,8 @@ class Bytes(Structure):
 
 class Options(Structure):
     _fields_ = [("size", c_size_t), ("limit", c_size_t), ("local_host", c_char_p), ("local_port", c_uint16),
-                ("family", c_int), ("backlog", c_int), ("reuse_port", c_int), ("no_reuse_address", c_int),
-                ("keep_socket_file", c_int), ("keep_alive", c_int), ("delay", c_int)]
+                ("family", c_int), ("no_reuse_address", c_int), ("backlog", c_int), ("max_clients", c_size_t),
+                ("reuse_port", c_int), ("keep_socket_file", c_int), ("keep_alive", c_int), ("delay", c_int)]
 
 
 class TransportOps(Structure):
