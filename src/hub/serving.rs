@@ -457,7 +457,7 @@ impl Hub {
             if connection.writer.buffered() > 0 {
                 aborted += 1;
                 self.abort(client);
-            } else if !connection.is_closing() {
+            } else {
                 closed += 1;
                 self.close(client);
             }
