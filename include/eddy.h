@@ -77,7 +77,7 @@ enum {
     EDDY_ESTATE = -5,
     /* This transport or this platform cannot. */
     EDDY_ENOTSUP = -6,
-    /* There is no memory for it; nothing was taken. */
+    /* Beyond options.max_write_buffer, or there is no memory for it; nothing was taken. */
     EDDY_EFULL = -7,
     /* A bug in eddy; please report it. */
     EDDY_EPANIC = -8,
@@ -124,6 +124,7 @@ size_t eddy_error_consumed(const eddy_error *error);
 
 /* ---- callbacks: whom it is about, what came, what went wrong (NULL: nothing did), your own argument ---- */
 
+typedef void (*eddy_fn)(void *arg);
 typedef void (*eddy_loop_cb)(eddy_loop *loop, const eddy_error *error, void *arg);
 
 /* len 0 and no error: the end of the stream. */
@@ -198,6 +199,8 @@ typedef struct eddy_options {
     size_t size;
     /* The longest line, and half the most that is buffered; default 64 KiB. */
     size_t limit;
+    /* Bytes written and not sent beyond which a write is refused whole, EDDY_EFULL; default: no bound. */
+    size_t max_write_buffer;
     /* TCP client: bind to this address first, and to this port. */
     const char *local_host;
     uint16_t local_port;
@@ -284,6 +287,13 @@ eddy_op eddy_reader_readuntil_any(eddy_reader *reader, const eddy_bytes *separat
 /* To the end; EDDY_ELIMIT past max, and everything stays. */
 eddy_op eddy_reader_readall(eddy_reader *reader, size_t max, eddy_read_cb cb, void *arg);
 
+/* n bytes, however far beyond the limit, which stay for the next read. EDDY_EINCOMPLETE as in readexactly,
+ * and what there is stays too. */
+eddy_op eddy_reader_peek(eddy_reader *reader, size_t n, eddy_read_cb cb, void *arg);
+
+/* As eddy_reader_read(), into memory of yours, without a copy where that can be. Leave it alone until cb has run. */
+eddy_op eddy_reader_read_into(eddy_reader *reader, void *buffer, size_t n, eddy_read_cb cb, void *arg);
+
 /* The stream has ended, and nothing is left of it. */
 bool eddy_reader_at_eof(eddy_reader *reader);
 
@@ -324,6 +334,12 @@ int eddy_writer_write(eddy_writer *writer, const void *bytes, size_t len);
 
 /* All of them as one write; refused, none. */
 int eddy_writer_writelines(eddy_writer *writer, const eddy_bytes *lines, size_t count);
+
+/* Without a copy: the bytes stay yours, unchanged, until released has run, once, from the loop. */
+int eddy_writer_write_static(eddy_writer *writer, const void *bytes, size_t len, eddy_fn released, void *arg);
+
+/* Sends what is gathered now, as far as the socket takes it: in a long callback, say. */
+int eddy_writer_flush(eddy_writer *writer);
 
 /* Above the high-water mark, until the low one is reached; else at once, that is next. Any number may
  * wait. EDDY_ELOST when the connection is gone, or goes; or the reader's error. */

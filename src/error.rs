@@ -32,7 +32,7 @@ pub enum Refusal {
     State,
     #[error("this transport or this platform cannot")]
     Unsupported,
-    #[error("there is no memory for it")]
+    #[error("there is no room for it")]
     Full,
     #[error("a bug in eddy")]
     Panic,

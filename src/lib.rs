@@ -3,7 +3,7 @@
 //! The rooms, from the street inwards; each knows only those to its right:
 //!
 //! ```text
-//! ffi -> hub -> { stream, net, event } -> { table, callback, error }
+//! ffi -> hub -> { stream, net, event } -> { table, callback, memory, error }
 //! ```
 //!
 //! - [`ffi`]: the door. One file per section of `include/eddy.h`: C strings, slices and options come in, callbacks go
@@ -12,7 +12,8 @@
 //! - [`stream`]: buffers, readers and writers without sockets, loop or clock: bytes in, answers out.
 //! - [`net`]: sockets, names and addresses. Knows no lines.
 //! - [`event`]: the poll, the timers, and what other threads may touch. Knows no objects.
-//! - [`table`]: objects by ticket. [`callback`]: C functions, as the core knows them. [`error`]: what can go wrong.
+//! - [`table`]: objects by ticket. [`callback`]: C functions, as the core knows them. [`memory`]: what callers lend for
+//!   longer than a call. [`error`]: what can go wrong.
 //!
 //! The core never calls anybody: [`hub::Hub::next_call`] says whom to call and with what, and the door calls C with nothing
 //! borrowed. So a callback may do anything, and never runs early.
@@ -25,6 +26,7 @@ pub mod event;
 #[allow(unsafe_code, non_camel_case_types, clippy::missing_safety_doc)]
 pub mod ffi;
 pub mod hub;
+pub mod memory;
 pub mod net;
 pub mod stream;
 pub mod table;

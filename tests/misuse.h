@@ -56,6 +56,11 @@ PLAIN void asked(struct ask *ask, const eddy_error *error)
     if (asked_hook != NULL) asked_hook(ask);
 }
 
+PLAIN void asked_release(void *arg)
+{
+    asked(arg, NULL);
+}
+
 PLAIN void asked_loop(eddy_loop *loop, const eddy_error *error, void *arg)
 {
     (void)loop;
@@ -422,6 +427,13 @@ BODY(eddy_reader_readuntil_any)
     return ASK(eddy_reader_readuntil_any(handle, separators, 2, asked_read, asking));
 }
 BODY(eddy_reader_readall) { return ASK(eddy_reader_readall(handle, 1000, asked_read, asking)); }
+BODY(eddy_reader_peek) { return ASK(eddy_reader_peek(handle, 3, asked_read, asking)); }
+BODY(eddy_reader_read_into)
+{
+    static char room[16];
+    return ASK(eddy_reader_read_into(handle, room, sizeof room, asked_read, asking));
+}
+BODY(eddy_reader_set_timeout) { return eddy_reader_set_timeout(handle, 1000); }
 BODY(eddy_reader_at_eof) { return eddy_reader_at_eof(handle); }
 BODY(eddy_reader_buffered)
 {
@@ -450,6 +462,9 @@ BODY(eddy_writer_drain) { return ASK(eddy_writer_drain(handle, asked_writer, ask
 BODY(eddy_writer_write_eof) { return eddy_writer_write_eof(handle); }
 BODY(eddy_writer_can_write_eof) { return eddy_writer_can_write_eof(handle); }
 BODY(eddy_writer_close) { return eddy_writer_close(handle); }
+BODY(eddy_writer_write_static) { return ASK(eddy_writer_write_static(handle, "static", 6, asked_release, asking)); }
+BODY(eddy_writer_flush) { return eddy_writer_flush(handle); }
+BODY(eddy_writer_set_timeout) { return eddy_writer_set_timeout(handle, 1000); }
 BODY(eddy_writer_abort) { return eddy_writer_abort(handle); }
 BODY(eddy_writer_is_closing) { return eddy_writer_is_closing(handle); }
 BODY(eddy_writer_set_write_buffer_limits) { return eddy_writer_set_write_buffer_limits(handle, 100, 10); }
@@ -539,6 +554,9 @@ PLAIN const struct call calls[] = {
     CALL(eddy_reader_readuntil, READER, CODE, PLAINLY),
     CALL(eddy_reader_readuntil_any, READER, CODE, PLAINLY),
     CALL(eddy_reader_readall, READER, CODE, PLAINLY),
+    CALL(eddy_reader_peek, READER, CODE, PLAINLY),
+    CALL(eddy_reader_read_into, READER, CODE, PLAINLY),
+    CALL(eddy_reader_set_timeout, READER, CODE, PLAINLY),
     CALL(eddy_reader_feed_data, READER, CODE, PLAINLY),
     CALL(eddy_reader_buffered, READER, NUMBER, PLAINLY),
     CALL(eddy_protocol_data_received, PROTOCOL, CODE, PLAINLY),
@@ -547,6 +565,9 @@ PLAIN const struct call calls[] = {
     CALL(eddy_protocol_resume_writing, PROTOCOL, CODE, PLAINLY),
     CALL(eddy_writer_write, WRITER, CODE, PLAINLY),
     CALL(eddy_writer_writelines, WRITER, CODE, PLAINLY),
+    CALL(eddy_writer_write_static, WRITER, CODE, PLAINLY),
+    CALL(eddy_writer_flush, WRITER, CODE, PLAINLY),
+    CALL(eddy_writer_set_timeout, WRITER, CODE, PLAINLY),
     CALL(eddy_writer_can_write_eof, WRITER, TRUTH, PLAINLY),
     CALL(eddy_writer_set_write_buffer_limits, WRITER, CODE, PLAINLY),
     CALL(eddy_writer_get_write_buffer_size, WRITER, NUMBER, PLAINLY),

@@ -8,6 +8,8 @@ use std::ffi::{c_char, c_void};
 use super::errors::eddy_error;
 use super::types::{eddy_loop, eddy_reader, eddy_server, eddy_writer};
 
+pub type eddy_fn = Option<unsafe extern "C-unwind" fn(arg: *mut c_void)>;
+
 pub type eddy_loop_cb =
     Option<unsafe extern "C-unwind" fn(r#loop: *mut eddy_loop, error: *const eddy_error, arg: *mut c_void)>;
 

@@ -17,6 +17,7 @@ use crate::callback::Callback;
 use crate::error::{Error, Refusal};
 use crate::event::Remote;
 use crate::hub::{Connection, Hub, Posted, Server};
+use crate::memory::Memory;
 use crate::table::{self, Id, Kind, LOOPS};
 
 /// Owners that are not threads.
@@ -600,15 +601,29 @@ pub(super) unsafe fn text<'a>(text: *const c_char) -> Result<Option<&'a str>, Re
     unsafe { CStr::from_ptr(text) }.to_str().map(Some).map_err(|_| Refusal::Invalid)
 }
 
+/// No object is larger.
+const MOST: usize = isize::MAX as usize;
+
 /// # Safety
 /// Unless `len` is 0 or larger than any object, `len` bytes must lie at `data`, and stay for `'a`.
 #[inline]
 pub(super) unsafe fn bytes<'a>(data: *const c_void, len: usize) -> Result<&'a [u8], Refusal> {
-    if !data.is_null() && len <= isize::MAX as usize {
+    if !data.is_null() && len <= MOST {
         // SAFETY: the caller's promise; it is not NULL, and no larger than an object may be.
         return Ok(unsafe { std::slice::from_raw_parts(data.cast(), len) });
     }
     if len == 0 { Ok(&[]) } else { Err(Refusal::Invalid) }
+}
+
+/// # Safety
+/// As [`Memory::lent`]; of what is NULL, or larger than any object, nothing is promised.
+pub(super) unsafe fn memory(start: *const c_void, len: usize) -> Result<Memory, Refusal> {
+    let nowhere = std::ptr::NonNull::<u8>::dangling().as_ptr().cast_const();
+    match (start.is_null(), len) {
+        (_, 0) => Ok(unsafe { Memory::lent(nowhere.cast(), 0) }),
+        (false, ..=MOST) => Ok(unsafe { Memory::lent(start, len) }),
+        _ => Err(Refusal::Invalid),
+    }
 }
 
 /// # Safety

@@ -29,7 +29,7 @@ pub enum eddy_code {
     EDDY_ESTATE = -5,
     /// This transport or this platform cannot.
     EDDY_ENOTSUP = -6,
-    /// There is no memory for it; nothing was taken.
+    /// Beyond options.max_write_buffer, or there is no memory for it; nothing was taken.
     EDDY_EFULL = -7,
     /// A bug in eddy; please report it.
     EDDY_EPANIC = -8,
@@ -93,7 +93,7 @@ pub extern "C" fn eddy_strerror(code: c_int) -> *const c_char {
         -4 => c"somebody is already waiting for this",
         -5 => c"too early or too late for this",
         -6 => c"this transport or this platform cannot",
-        -7 => c"there is no memory for it",
+        -7 => c"there is no room for it",
         -8 => c"a bug in eddy",
         -32 => c"the system refused",
         -33 => c"no such host",

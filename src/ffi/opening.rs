@@ -11,7 +11,7 @@ use super::callbacks::*;
 use super::door::{self, callback, sized, text};
 use super::types::*;
 use crate::error::Refusal;
-use crate::hub::{Hub, Options, Target};
+use crate::hub::{Hub, Limits, Options, Target};
 use crate::net::SocketOptions;
 use crate::stream::DEFAULT_LIMIT;
 
@@ -22,6 +22,8 @@ pub struct eddy_options {
     pub size: usize,
     /// The longest line, and half the most that is buffered; default 64 KiB.
     pub limit: usize,
+    /// Bytes written and not sent beyond which a write is refused whole, EDDY_EFULL; default: no bound.
+    pub max_write_buffer: usize,
     /// TCP client: bind to this address first, and to this port.
     pub local_host: *const c_char,
     pub local_port: u16,
@@ -82,7 +84,10 @@ unsafe fn options(given: *const eddy_options) -> Result<Options, Refusal> {
         Some(local) => Some(host(local)?.to_string()),
     };
     Ok(Options {
-        limit: if known.limit == 0 { DEFAULT_LIMIT } else { limit(known.limit)? },
+        limits: Limits {
+            input: if known.limit == 0 { DEFAULT_LIMIT } else { limit(known.limit)? },
+            output: (known.max_write_buffer != 0).then_some(known.max_write_buffer),
+        },
         local_host,
         local_port: known.local_port,
         family: known.family,

@@ -63,7 +63,7 @@ fn read_anyhow(
 /// Asks for no more than an object may be long.
 fn is_possible(want: Want) -> bool {
     match want {
-        Want::Some(n) | Want::Exactly(n) => n <= isize::MAX as usize,
+        Want::Some(n) | Want::Exactly(n) | Want::Peek(n) => n <= isize::MAX as usize,
         Want::All(max) => max <= isize::MAX as usize || max == EDDY_UNTIL_EOF,
         Want::Nothing | Want::Line | Want::Until => true,
     }
@@ -157,6 +157,38 @@ pub extern "C" fn eddy_reader_readall(
     arg: *mut c_void,
 ) -> eddy_op {
     read("eddy_reader_readall", reader, Want::All(max), cb, arg)
+}
+
+/// n bytes, however far beyond the limit, which stay for the next read. EDDY_EINCOMPLETE as in readexactly,
+/// and what there is stays too.
+#[unsafe(no_mangle)]
+pub extern "C" fn eddy_reader_peek(
+    reader: *mut eddy_reader,
+    n: usize,
+    cb: eddy_read_cb,
+    arg: *mut c_void,
+) -> eddy_op {
+    read("eddy_reader_peek", reader, Want::Peek(n), cb, arg)
+}
+
+/// As eddy_reader_read(), into memory of yours, without a copy where that can be. Leave it alone until cb has run.
+///
+/// The callback's bytes lie there, and no NUL follows them.
+///
+/// # Safety
+/// `n` bytes can be written to at `buffer`, and are nobody else's, until the callback has run.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn eddy_reader_read_into(
+    reader: *mut eddy_reader,
+    buffer: *mut c_void,
+    n: usize,
+    cb: eddy_read_cb,
+    arg: *mut c_void,
+) -> eddy_op {
+    door::start("eddy_reader_read_into", reader, |hub, id| {
+        // SAFETY: the caller's promise.
+        hub.read_into(id, unsafe { door::memory(buffer, n) }?, callback!(cb, arg)?)
+    })
 }
 
 /// The stream has ended, and nothing is left of it.

@@ -85,6 +85,35 @@ pub unsafe extern "C" fn eddy_writer_writelines(
     full as c_int
 }
 
+/// Without a copy: the bytes stay yours, unchanged, until released has run, once, from the loop.
+///
+/// It runs when they have been sent, or never will be. A refusal leaves them yours, and released does not run. What is
+/// short, and what a transport of your own is to write, is copied all the same, and released in the next round.
+///
+/// # Safety
+/// `len` bytes lie at `bytes`, unchanged, until `released` has run.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn eddy_writer_write_static(
+    writer: *mut eddy_writer,
+    bytes: *const c_void,
+    len: usize,
+    released: eddy_fn,
+    arg: *mut c_void,
+) -> c_int {
+    let full = door::start("eddy_writer_write_static", writer, |hub, id| {
+        // SAFETY: the caller's promise.
+        let memory = unsafe { door::memory(bytes, len) }?;
+        hub.write_static(id, memory, callback!(released, arg)?).map(i64::from)
+    });
+    full as c_int
+}
+
+/// Sends what is gathered now, as far as the socket takes it: in a long callback, say.
+#[unsafe(no_mangle)]
+pub extern "C" fn eddy_writer_flush(writer: *mut eddy_writer) -> c_int {
+    door::status("eddy_writer_flush", writer, |hub, id| hub.writer_flush(id))
+}
+
 /// Above the high-water mark, until the low one is reached; else at once, that is next. Any number may
 /// wait. EDDY_ELOST when the connection is gone, or goes; or the reader's error.
 ///

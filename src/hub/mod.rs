@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use call::{Call, Read, Report};
-pub use connection::{Connection, face};
+pub use connection::{Connection, Limits, face};
 pub use opening::{Adoption, Opening, Options, Target};
 pub use serving::{Listening, Server};
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use socket2::{Domain, SockAddr};
 
-use super::connection::Established;
+use super::connection::{Established, Limits};
 use super::{Connection, Hub, Posted, Receipt, Server};
 use crate::callback::Callback;
 use crate::error::{Error, Refusal};
@@ -23,7 +23,7 @@ const UNIX_RETRY: Duration = Duration::from_millis(10);
 /// `eddy_options`, looked through.
 #[derive(Clone, Debug)]
 pub struct Options {
-    pub limit: usize,
+    pub limits: Limits,
     pub local_host: Option<String>,
     pub local_port: u16,
     /// 0: any.
@@ -135,8 +135,8 @@ impl Hub {
     pub fn open_socket(&mut self, socket: OwnedFd, options: Options, callback: Callback) -> Adoption {
         let Some(peer) = net::peer_address(&socket) else { return Err((Some(socket), Refusal::Invalid)) };
         let (socket, domain) = self.adopt(socket)?;
-        let (peer, limit) = (peer.as_socket(), options.limit);
-        let made = Established { socket, domain, peer, limit, server: None, registered: true };
+        let (peer, limits) = (peer.as_socket(), options.limits);
+        let made = Established { socket, domain, peer, limits, server: None, registered: true };
         let stage = self.establish(made).map_or_else(Stage::Failed, Stage::Connected);
         self.open_adopted(stage, options, None, callback)
     }
@@ -400,9 +400,11 @@ impl Hub {
         address: &SockAddr,
         registered: bool,
     ) -> Result<Option<Stage>, Error> {
-        let limit = self.openings.get(id).map_or(0, |opening| opening.options.limit);
+        let Some(limits) = self.openings.get(id).map(|opening| opening.options.limits) else {
+            return Err(Error::Canceled);
+        };
         let (domain, peer) = (address.domain(), address.as_socket());
-        let made = Established { socket, domain, peer, limit, server: None, registered };
+        let made = Established { socket, domain, peer, limits, server: None, registered };
         Ok(Some(Stage::Connected(self.establish(made)?)))
     }
 

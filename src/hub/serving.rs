@@ -10,7 +10,7 @@ use std::os::fd::RawFd;
 use std::time::Duration;
 
 use super::connection::Established;
-use super::{Connection, Hub, Options, Receipt};
+use super::{Connection, Hub, Limits, Options, Receipt};
 use crate::callback::Callback;
 use crate::error::{Error, Refusal, errno};
 use crate::hub::Call;
@@ -27,7 +27,7 @@ const REPORT_AGAIN: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Server {
     client: Callback,
-    limit: usize,
+    limits: Limits,
     max_clients: usize,
     socket: SocketOptions,
     listeners: Vec<Id<Listening>>,
@@ -114,7 +114,7 @@ impl Hub {
         });
         let server = Server {
             client,
-            limit: options.limit,
+            limits: options.limits,
             max_clients: options.max_clients,
             socket: options.socket,
             listeners: Vec::new(),
@@ -229,7 +229,7 @@ impl Hub {
             if !server.lets_in(id) {
                 return None;
             }
-            let (client, limit) = (server.client, server.limit);
+            let (client, limits) = (server.client, server.limits);
             match net::accept(&listening.listener, server.socket) {
                 Ok(accepted) => {
                     listening.accepted += 1;
@@ -237,7 +237,7 @@ impl Hub {
                         socket: accepted.fd,
                         domain: listening.listener.domain(),
                         peer: accepted.peer,
-                        limit,
+                        limits,
                         server: Some(listening.server),
                         registered: false,
                     };

@@ -14,7 +14,7 @@ fn hub() -> Hub {
 
 fn options() -> Options {
     Options {
-        limit: 1024,
+        limits: Limits { input: 1024, output: None },
         local_host: None,
         local_port: 0,
         family: 0,

@@ -1,6 +1,7 @@
 //! A connected stream socket: one function sends, one receives.
 
 use std::io::{self, Read};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
@@ -28,6 +29,16 @@ pub fn send(fd: &OwnedFd, bytes: &[u8]) -> io::Result<usize> {
 pub fn receive(fd: &OwnedFd, room: &mut [u8]) -> io::Result<usize> {
     loop {
         match (&*SockRef::from(fd)).read(room) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+/// The same into memory that need not be initialised.
+pub fn receive_into(fd: &OwnedFd, room: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
+    loop {
+        match SockRef::from(fd).recv(room) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             result => return result,
         }

@@ -1,6 +1,9 @@
 //! Bytes that are added at one end and taken from the other, and the pool that lends such buffers, so that a stream
 //! which holds nothing owns nothing.
 
+use crate::callback::Callback;
+use crate::memory::Memory;
+
 /// A peer decides how much there is to keep, so growing may fail and must be survived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoMemory;
@@ -18,12 +21,27 @@ pub struct Buffer {
     tail: usize,
     /// How much of what is left a search has seen in vain.
     pub searched: usize,
+    /// The bytes lie with the caller instead, who is told when they have been sent.
+    lent: Option<(Memory, Callback)>,
 }
 
 impl Buffer {
+    /// Bytes that lie with the caller: nothing can be added to them.
+    pub fn of(memory: Memory, released: Callback) -> Buffer {
+        Buffer { tail: memory.len(), lent: Some((memory, released)), ..Buffer::default() }
+    }
+
+    /// Whom to tell that they have been sent, or never will be.
+    pub fn released(&self) -> Option<Callback> {
+        self.lent.map(|(_, released)| released)
+    }
+
     #[inline]
     pub fn as_slice(&self) -> &[u8] {
-        &self.storage[self.head..self.tail]
+        match &self.lent {
+            None => &self.storage[self.head..self.tail],
+            Some((memory, _)) => &memory.bytes()[self.head..self.tail],
+        }
     }
 
     #[inline]
@@ -150,7 +168,7 @@ impl Pool {
     #[inline]
     pub fn give(&mut self, mut buffer: Box<Buffer>) {
         let capacity = buffer.capacity();
-        if capacity <= KEEP_EACH && self.kept + capacity <= KEEP_ALL {
+        if capacity <= KEEP_EACH && self.kept + capacity <= KEEP_ALL && buffer.lent.is_none() {
             buffer.clear();
             self.kept += capacity;
             self.free.push(buffer);

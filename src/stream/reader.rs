@@ -19,6 +19,8 @@ pub enum Want {
     Line,
     Exactly(usize),
     Until,
+    /// So many bytes, which stay.
+    Peek(usize),
     /// Everything up to the end, but no more than this.
     All(usize),
 }
@@ -80,6 +82,8 @@ pub enum Verdict {
     Wait,
     /// So many bytes are the answer; none, at the end of the stream.
     Take(usize),
+    /// So many are the answer, and stay.
+    Show(usize),
     /// The end came too early.
     Incomplete,
     /// The limit is exceeded: by bytes before a separator that was found at `consumed`, or by `consumed` bytes
@@ -202,11 +206,12 @@ impl Reader {
             },
             Want::Some(n) if len > 0 || n == 0 || eof => Verdict::Take(n.min(len)),
             Want::Exactly(n) if len >= n => Verdict::Take(n),
-            Want::Exactly(_) if eof => Verdict::Incomplete,
+            Want::Peek(n) if len >= n => Verdict::Show(n),
+            Want::Exactly(_) | Want::Peek(_) if eof => Verdict::Incomplete,
             Want::Until => self.verdict_until(separators, bytes, searched, eof),
             Want::All(max) if len > max => Verdict::Overrun { consumed: max, found: false },
             Want::All(_) if eof => Verdict::Take(len),
-            Want::Some(_) | Want::Exactly(_) | Want::All(_) => Verdict::Wait,
+            Want::Some(_) | Want::Exactly(_) | Want::Peek(_) | Want::All(_) => Verdict::Wait,
         }
     }
 

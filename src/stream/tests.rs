@@ -252,7 +252,7 @@ proptest! {
         for (add, send) in sizes {
             pool.append(&mut writer.output, &vec![0; add]).unwrap();
             writer.sent(send.min(writer.buffered()), &mut pool);
-            let resumed = writer.judge(marks);
+            let resumed = writer.judge(marks, writer.buffered());
             let was = paused;
             paused = writer.buffered() > high || (paused && writer.buffered() > low);
             prop_assert_eq!(writer.paused, paused);

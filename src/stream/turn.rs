@@ -24,6 +24,8 @@ pub struct Turn {
     end: usize,
     /// The byte at `start`, which a NUL may cover.
     covered: u8,
+    /// A copy of what was last shown and not taken: no NUL may cover what follows it.
+    shown: Vec<u8>,
 }
 
 /// What became of a read.
@@ -42,7 +44,7 @@ impl Turn {
         let mut storage = Vec::new();
         storage.try_reserve_exact(READ_SIZE + 1).map_err(|_| NoMemory)?;
         storage.resize(READ_SIZE + 1, 0);
-        Ok(Turn { storage, own: None, start: 0, seen: 0, end: 0, covered: 0 })
+        Ok(Turn { storage, own: None, start: 0, seen: 0, end: 0, covered: 0, shown: Vec::new() })
     }
 
     /// Begins with what the stream has kept.
@@ -148,6 +150,7 @@ impl Turn {
         self.seen = start + searched;
         match verdict {
             Verdict::Take(n) => Settled::Bytes(self.lend(start + n)),
+            Verdict::Show(n) => self.show(n),
             Verdict::Wait => Settled::Waiting,
             Verdict::Incomplete => {
                 let mut partial = Vec::new();
@@ -156,8 +159,13 @@ impl Turn {
                     return Settled::NoMemory;
                 }
                 partial.extend_from_slice(&self.storage[start..end]);
-                self.stand_at(end);
-                let expected = if let Want::Exactly(n) = reader.want { Some(n) } else { None };
+                let expected = match reader.want {
+                    Want::Exactly(n) | Want::Peek(n) => Some(n),
+                    _ => None,
+                };
+                if !matches!(reader.want, Want::Peek(_)) {
+                    self.stand_at(end);
+                }
                 Settled::Incomplete { partial, expected }
             }
             Verdict::Overrun { consumed, found } => {
@@ -172,12 +180,28 @@ impl Turn {
         }
     }
 
+    /// Lends a copy of the first `n`.
+    fn show(&mut self, n: usize) -> Settled {
+        self.shown.clear();
+        if self.shown.try_reserve(n + 1).is_err() {
+            return Settled::NoMemory;
+        }
+        self.shown.extend_from_slice(&self.storage[self.start..self.start + n]);
+        self.shown.push(0);
+        Settled::Bytes(Lent { start: self.shown.as_ptr(), len: n })
+    }
+
     /// Lends what lies before `to`.
     fn lend(&mut self, to: usize) -> Lent {
         let (start, len) = (self.storage[self.start..].as_ptr(), to - self.start);
         self.stand_at(to);
         self.storage[to] = 0;
         Lent { start, len }
+    }
+
+    /// What was just lent.
+    pub fn lent(&self, lent: Lent) -> &[u8] {
+        &self.storage[self.start - lent.len..self.start]
     }
 
     /// A copy of what was just lent, and a check that a NUL follows it.

@@ -60,16 +60,9 @@ impl Writer {
         pool.reclaim(&mut self.output);
     }
 
-    pub fn discard(&mut self, pool: &mut Pool) {
-        if let Some(output) = self.output.take() {
-            pool.give(output);
-        }
-    }
-
     /// Looks at the marks after an attempt to send. True: drains that waited need wait no more.
     #[inline]
-    pub fn judge(&mut self, marks: Marks) -> bool {
-        let buffered = self.buffered();
+    pub fn judge(&mut self, marks: Marks, buffered: usize) -> bool {
         if buffered > marks.high {
             self.paused = true;
         } else if self.paused && buffered <= marks.low {

@@ -54,7 +54,7 @@ impl Hub {
             return;
         }
         connection.flags |= is::CLOSING | is::ABORTED;
-        connection.writer.discard(&mut self.pool);
+        connection.discard_output(&mut self.pool);
         if connection.is(is::CUSTOM) {
             self.leaving(id, true);
             return self.enqueue(id);
@@ -182,7 +182,7 @@ impl Hub {
         }
         connection.flags |= is::LOST;
         let lingering = connection.is(is::LINGERING);
-        connection.writer.discard(&mut self.pool);
+        connection.discard_output(&mut self.pool);
         if connection.is(is::BLOCKED) {
             connection.flags &= !is::BLOCKED;
             self.blocked -= 1;

@@ -179,7 +179,7 @@ impl Hub {
             return None;
         }
         let timeout = connection.deadlines().and_then(|deadlines| deadlines.read_timeout);
-        let callback = connection.reader.disarm();
+        let callback = connection.disarm();
         self.waiting -= 1;
         Some(Call::ReadFailed { callback, stream: id, error: Box::new(timed_out("read", timeout)) })
     }

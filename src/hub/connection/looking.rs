@@ -96,7 +96,7 @@ impl Hub {
                 say("paused".into());
             }
         } else {
-            match connection.writer.buffered() {
+            match connection.unsent() {
                 0 => {}
                 buffered => say(format!("{buffered} bytes to send")),
             }

@@ -3,6 +3,7 @@
 mod closing;
 mod deadlines;
 mod looking;
+mod pieces;
 mod reading;
 mod writing;
 
@@ -15,6 +16,7 @@ use std::time::Duration;
 use socket2::Domain;
 
 use self::deadlines::Deadlines;
+use self::pieces::Pieces;
 use self::reading::Received;
 use super::custom::Custom;
 use super::{Hub, Server};
@@ -22,6 +24,7 @@ use crate::callback::Callback;
 use crate::error::{Error, Refusal};
 use crate::event::Event;
 use crate::hub::{Call, Read};
+use crate::memory::Memory;
 use crate::net;
 use crate::stream::{Marks, Reader, Separators, Settled, Turn, Want, Writer};
 use crate::table::Id;
@@ -98,8 +101,14 @@ pub mod is {
     pub const FAILED: u64 = 1 << 33;
     /// What its writer has gathered is judged by more than the default marks.
     pub const MARKED: u64 = 1 << 34;
+    /// There is more to send than the output: pieces in a row, or one that is lent.
+    pub const PIECES: u64 = 1 << 35;
+    /// Lent pieces are to be given back.
+    pub const RELEASES: u64 = 1 << 36;
+    /// The read that waits wants its bytes in memory of its owner's.
+    pub const INTO: u64 = 1 << 37;
 
-    pub const SPECIAL: u64 = LOST | LINGERING | ANSWERS | CUSTOM | ANNOUNCE | LATE;
+    pub const SPECIAL: u64 = LOST | LINGERING | ANSWERS | CUSTOM | ANNOUNCE | LATE | RELEASES;
 }
 
 /// Who is at the other end, kept since a reset makes the system forget it. Small, as most are.
@@ -153,6 +162,26 @@ pub struct Rare {
     pub joined: Option<Id<Connection>>,
     pub client: Callback,
     deadlines: Deadlines,
+    pieces: Pieces,
+    /// The most that may be written and not sent.
+    max_output: Option<usize>,
+    into: Into,
+}
+
+/// Where a read wants its bytes, and how many have been received there.
+#[derive(Debug, Default)]
+struct Into {
+    memory: Memory,
+    received: usize,
+}
+
+/// What a stream may buffer.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The longest line, and half the most that is received ahead.
+    pub input: usize,
+    /// The most that is written and not sent; None: no bound.
+    pub output: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -255,7 +284,7 @@ impl Connection {
     fn may_settle_empty(&self) -> bool {
         self.reader.eof
             || self.reader.canceled
-            || self.is(is::FAILED)
+            || self.is(is::FAILED | is::INTO)
             || matches!(self.reader.want, Want::Some(0) | Want::Exactly(0))
     }
 
@@ -287,6 +316,15 @@ impl Connection {
         self.server == server.number()
     }
 
+    /// There may be so much more to send.
+    fn has_room_for(&self, more: usize) -> Result<(), Refusal> {
+        let most = self.rare.as_ref().and_then(|rare| rare.max_output);
+        match most {
+            Some(most) if more > most.saturating_sub(self.unsent()) => Err(Refusal::Full),
+            _ => Ok(()),
+        }
+    }
+
     /// False: what is written is dropped. It is the network's doing, not the caller's: drain and the next read tell.
     #[inline]
     fn takes_output(&self) -> Result<bool, Refusal> {
@@ -299,16 +337,28 @@ impl Connection {
         }
     }
 
+    /// Ends the waiting for a read: whom to tell.
+    fn disarm(&mut self) -> Callback {
+        self.flags &= !(is::INTO | is::LATE);
+        self.reader.disarm()
+    }
+
     /// Settles the read that waits, if it can be.
     #[inline(never)]
     fn settle(&mut self, turn: &mut Turn, id: Id<Connection>) -> Option<Call> {
+        if self.is(is::INTO)
+            && let Some(bytes) = self.received_into()
+        {
+            return Some(Call::Read(Read { callback: self.disarm(), stream: id, bytes }));
+        }
         let (separators, failed) = match &self.rare {
             None => (&NO_SEPARATORS, false),
             Some(rare) => (&rare.separators, rare.exception.is_some()),
         };
         let error = match turn.settle(&mut self.reader, separators, failed) {
             Settled::Bytes(bytes) => {
-                return Some(Call::Read(Read { callback: self.reader.disarm(), stream: id, bytes }));
+                let bytes = if self.is(is::INTO) { self.fill_into(turn, bytes) } else { bytes };
+                return Some(Call::Read(Read { callback: self.disarm(), stream: id, bytes }));
             }
             Settled::Waiting if !failed => return None,
             // What the peer had sent before it failed is received first.
@@ -319,7 +369,7 @@ impl Connection {
             Settled::Overrun { consumed, found } => Error::Limit { consumed, found },
             Settled::NoMemory => no_memory(),
         };
-        Some(Call::ReadFailed { callback: self.reader.disarm(), stream: id, error: Box::new(error) })
+        Some(Call::ReadFailed { callback: self.disarm(), stream: id, error: Box::new(error) })
     }
 
     /// Nobody holds it and nothing is owed to anybody.
@@ -334,6 +384,7 @@ impl Connection {
                     && rare.drains.is_empty()
                     && rare.decided.is_empty()
                     && rare.closed.is_empty()
+                    && rare.pieces.is_quiet()
             })
     }
 }
@@ -347,7 +398,7 @@ pub(super) struct Established {
     pub socket: OwnedFd,
     pub domain: Domain,
     pub peer: Option<SocketAddr>,
-    pub limit: usize,
+    pub limits: Limits,
     pub server: Option<Id<Server>>,
     /// Already registered, under another number.
     pub registered: bool,
@@ -357,7 +408,12 @@ impl Hub {
     // ---- life -------------------------------------------------------------------------------------------------
 
     pub(super) fn establish(&mut self, made: Established) -> Result<Id<Connection>, Error> {
-        let mut connection = Connection::bare(made.limit, face::READER | face::WRITER | face::TRANSPORT);
+        let mut connection =
+            Connection::bare(made.limits.input, face::READER | face::WRITER | face::TRANSPORT);
+        if let Some(most) = made.limits.output {
+            connection.rare().max_output = Some(most);
+            connection.put(is::MARKED, true);
+        }
         let raw_fd = made.socket.as_raw_fd();
         connection.socket = Some(made.socket);
         connection.put(is::WRITABLE, true);
@@ -584,6 +640,12 @@ impl Hub {
             self.linger(id);
         } else if connection.is(is::CUSTOM)
             && let Some(call) = self.command(id)
+        {
+            return Some(call);
+        }
+        let connection = self.connections.get_mut(id)?;
+        if connection.is(is::RELEASES)
+            && let Some(call) = self.next_release(id)
         {
             return Some(call);
         }

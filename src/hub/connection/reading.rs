@@ -3,9 +3,10 @@
 use std::io;
 
 use super::{Connection, Hub, TURN_READS, face, is};
-use crate::callback::Callback;
+use crate::callback::{Callback, Lent};
 use crate::error::{Error, Refusal};
 use crate::hub::Receipt;
+use crate::memory::Memory;
 use crate::net;
 use crate::stream::{Buffer, Pool, READ_SIZE, Separators, Turn, Want};
 use crate::table::Id;
@@ -36,6 +37,9 @@ impl Connection {
             return Received::Later;
         }
         *reads += 1;
+        if self.is(is::INTO) && turn.is_empty() && self.reader.input.is_none() && !self.reader.skipping {
+            return self.receive_into(turn);
+        }
         let Some(socket) = &self.socket else { return Received::Nothing };
         let no_memory = |_| Received::Failed(io::Error::from_raw_os_error(libc::ENOMEM));
         let room = match turn.room(&mut self.reader, pool).map_err(no_memory) {
@@ -56,6 +60,36 @@ impl Connection {
             }
             nothing => self.received_nothing(nothing, turn),
         }
+    }
+
+    /// Straight to where the read wants it.
+    #[cold]
+    fn receive_into(&mut self, turn: &mut Turn) -> Received {
+        let (Some(socket), Some(rare)) = (&self.socket, &mut self.rare) else { return Received::Nothing };
+        let room = rare.into.memory.len();
+        match net::receive_into(socket, rare.into.memory.room()) {
+            Ok(n) if n > 0 => {
+                rare.into.received = n;
+                if n < room && !self.is(is::MORE | is::ALWAYS_MORE) {
+                    self.flags &= !is::READABLE;
+                }
+                Received::Something
+            }
+            nothing => self.received_nothing(nothing, turn),
+        }
+    }
+
+    /// What has been received where the read wants it.
+    pub(super) fn received_into(&mut self) -> Option<Lent> {
+        let into = &self.rare.as_ref()?.into;
+        (into.received > 0).then(|| Lent { start: into.memory.start(), len: into.received })
+    }
+
+    /// Copies what had come before to where the read wants it.
+    pub(super) fn fill_into(&mut self, turn: &Turn, bytes: Lent) -> Lent {
+        let into = &mut self.rare().into;
+        let len = into.memory.fill(turn.lent(bytes));
+        Lent { start: into.memory.start(), len }
     }
 
     #[cold]
@@ -171,6 +205,20 @@ impl Hub {
             self.time_read(id);
         }
         Ok(self.receipt(Receipt::Read, id.place(), serial))
+    }
+
+    /// What is there, into memory of the caller's.
+    pub fn read_into(
+        &mut self,
+        id: Id<Connection>,
+        memory: Memory,
+        callback: Callback,
+    ) -> Result<i64, Refusal> {
+        let receipt = self.read(id, Want::Some(memory.len()), callback)?;
+        let connection = self.alive(id, face::READER)?;
+        connection.rare().into = super::Into { memory, received: 0 };
+        connection.flags |= is::INTO;
+        Ok(receipt)
     }
 
     pub fn read_until<'a>(

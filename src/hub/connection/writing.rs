@@ -40,16 +40,19 @@ impl Connection {
         if self.is(is::CUSTOM | is::LOST) {
             return if self.is(is::CUSTOM) { Sent::Commanded } else { Sent::All };
         }
-        let Some(socket) = &self.socket else { return Sent::All };
+        if self.socket.is_none() {
+            return Sent::All;
+        }
         let mut sends = 0;
         while self.flags & is::WRITABLE != 0
-            && let Some(output) = &self.writer.output
+            && let (Some(output), Some(socket)) = (&self.writer.output, &self.socket)
         {
             if sends == TURN_SENDS {
                 return Sent::Enough;
             }
             sends += 1;
             match net::send(socket, output.as_slice()) {
+                Ok(sent) if self.flags & is::PIECES != 0 => self.sent_of_piece(sent, pool),
                 Ok(sent) => self.writer.sent(sent, pool),
                 Err(error) => {
                     if !is_full(&error) {
@@ -62,7 +65,7 @@ impl Connection {
                 }
             }
         }
-        if self.writer.is_quiet() && !self.is(is::BLOCKED | is::CLOSING | is::WRITE_EOF) {
+        if self.writer.is_quiet() && !self.is(is::BLOCKED | is::CLOSING | is::WRITE_EOF | is::RELEASES) {
             Sent::All
         } else {
             Sent::Some
@@ -75,7 +78,7 @@ impl Hub {
     #[inline(always)]
     pub fn write_more(&mut self, id: Id<Connection>, bytes: &[u8]) -> Option<()> {
         const BATCH: u64 = face::WRITER | is::DIRTY;
-        const SHUT: u64 = is::CLOSING | is::LOST | is::WRITE_EOF | is::MARKED;
+        const SHUT: u64 = is::CLOSING | is::LOST | is::WRITE_EOF | is::MARKED | is::PIECES;
         let connection = self.connections.get_mut(id)?;
         if connection.flags & (BATCH | SHUT) != BATCH {
             return None;
@@ -89,11 +92,12 @@ impl Hub {
         if !connection.takes_output()? {
             return Ok(false);
         }
+        connection.has_room_for(bytes.len())?;
         if bytes.len() >= DIRECT_WRITE && connection.writer.output.is_none() {
             return self.write_through(id, bytes);
         }
-        self.pool.append(&mut connection.writer.output, bytes).map_err(|_| Refusal::Full)?;
-        let (buffered, high) = (connection.writer.buffered(), connection.marks().high);
+        self.pool.append(connection.last_output(), bytes).map_err(|_| Refusal::Full)?;
+        let (buffered, high) = (connection.unsent(), connection.marks().high);
         if buffered >= GATHER {
             return Ok(self.gathered(id));
         }
@@ -116,10 +120,12 @@ impl Hub {
             return Ok(false);
         }
         let all = lines.clone().map(<[u8]>::len).fold(0, usize::saturating_add);
-        self.pool.reserve(&mut connection.writer.output, all).map_err(|_| Refusal::Full)?;
+        connection.has_room_for(all)?;
+        let output = connection.last_output();
+        self.pool.reserve(output, all).map_err(|_| Refusal::Full)?;
         for bytes in lines {
             // There is room for it.
-            let _ = self.pool.append(&mut connection.writer.output, bytes);
+            let _ = self.pool.append(output, bytes);
         }
         Ok(self.gathered(id))
     }
@@ -140,7 +146,7 @@ impl Hub {
                 }
             }
         }
-        match self.pool.append(&mut connection.writer.output, &bytes[sent..]) {
+        match self.pool.append(connection.last_output(), &bytes[sent..]) {
             Ok(()) => Ok(self.gathered(id)),
             Err(_) if sent == 0 => Err(Refusal::Full),
             Err(_) => {
@@ -152,9 +158,8 @@ impl Hub {
     }
 
     /// Something may be new in the output, perhaps much. True: it stands above the high mark.
-    fn gathered(&mut self, id: Id<Connection>) -> bool {
-        let buffered = |hub: &Hub| hub.connections.get(id).map_or(0, |found| found.writer.buffered());
-        match buffered(self) {
+    pub(super) fn gathered(&mut self, id: Id<Connection>) -> bool {
+        match self.connections.get(id).map_or(0, Connection::unsent) {
             0 => {}
             GATHER.. => {
                 self.touch(id);
@@ -162,7 +167,7 @@ impl Hub {
             }
             _ => self.touch(id),
         }
-        self.connections.get(id).is_some_and(|found| found.writer.buffered() > found.marks().high)
+        self.connections.get(id).is_some_and(|found| found.unsent() > found.marks().high)
     }
 
     /// It has something to send, or to finish, at the end of the batch.
@@ -222,7 +227,8 @@ impl Hub {
     pub(super) fn flushed(&mut self, id: Id<Connection>) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         let marks = connection.marks();
-        let resume = connection.writer.judge(marks);
+        let unsent = connection.unsent();
+        let resume = connection.writer.judge(marks, unsent);
         let blocked = connection.writer.output.is_some();
         if blocked != connection.is(is::BLOCKED) {
             connection.put(is::BLOCKED, blocked);
@@ -244,7 +250,7 @@ impl Hub {
                 return self.finish_close(id);
             }
         }
-        if drains {
+        if drains || connection.is(is::RELEASES) {
             self.enqueue(id);
         }
     }
@@ -275,7 +281,7 @@ impl Hub {
     }
 
     pub fn write_buffer_size(&mut self, id: Id<Connection>) -> Result<usize, Refusal> {
-        Ok(self.alive(id, face::WRITER)?.writer.buffered())
+        Ok(self.alive(id, face::WRITER)?.unsent())
     }
 
     /// The hot path: a callback of this stream's turn drains, and there is nothing to wait for, and nothing to tell. None:
@@ -283,7 +289,7 @@ impl Hub {
     #[inline(always)]
     pub fn drain_on(&mut self, id: Id<Connection>, callback: Callback) -> Option<i64> {
         const NOT_NOW: u64 =
-            is::CLOSING | is::LOST | is::ANSWERS | is::WRITING_PAUSED | is::MARKED | is::FAILED;
+            is::CLOSING | is::LOST | is::ANSWERS | is::WRITING_PAUSED | is::MARKED | is::FAILED | is::PIECES;
         if self.turn_of != Some(id) || self.turn_drain.is_some() || self.ending {
             return None;
         }
@@ -373,7 +379,7 @@ impl Hub {
 
     pub(super) fn answer_drain(&mut self, id: Id<Connection>) -> Option<Call> {
         let connection = self.connections.get_mut(id)?;
-        if connection.writer.buffered() > connection.marks().high && connection.is(is::DIRTY) {
+        if connection.unsent() > connection.marks().high && connection.is(is::DIRTY) {
             // The marks are judged after an attempt to send.
             self.flush_one(id);
         }
