@@ -193,7 +193,8 @@ int eddy_loop_set_busy_poll(eddy_loop *loop, uint64_t microseconds);
 
 /* ---- opening ------------------------------------------------------------------------------------------- */
 
-/* All fields: 0 is the default. */
+/* All fields: 0 is the default. What means nothing to a call is ignored; only local_port and local_host are
+ * then refused. */
 typedef struct eddy_options {
     /* sizeof(eddy_options): set by EDDY_OPTIONS(). */
     size_t size;
@@ -201,19 +202,24 @@ typedef struct eddy_options {
     size_t limit;
     /* Bytes written and not sent beyond which a write is refused whole, EDDY_EFULL; default: no bound. */
     size_t max_write_buffer;
-    /* TCP client: bind to this address first, and to this port. */
+    /* For resolving and connecting together, from the call on: then EDDY_ETIMEDOUT. Default: no bound. */
+    uint64_t timeout_ms;
+    /* TCP client: the head start of each address before the next is tried beside it; default 250 (RFC 8305).
+     * EDDY_NEVER: one after the other, in the resolver's order. */
+    uint64_t happy_eyeballs_ms;
+    /* TCP client: connect from this address, and this port (then one address is tried after the other). */
     const char *local_host;
     uint16_t local_port;
     /* AF_INET or AF_INET6; default: both. */
     int family;
-    /* Server: refuse a port that an old connection still holds. */
-    int no_reuse_address;
-    /* Server: connections that wait to be accepted; default 100. */
-    int backlog;
     /* Server: stop accepting while so many are connected; default: no bound. */
     size_t max_clients;
+    /* Server: connections that wait to be accepted; default 100. */
+    int backlog;
     /* Server: share the port with other loops or processes. */
     int reuse_port;
+    /* Server: refuse a port that an old connection still holds. */
+    int no_reuse_address;
     /* Unix server: leave the file behind on close. */
     int keep_socket_file;
     int keep_alive;
@@ -228,11 +234,12 @@ typedef struct eddy_options {
 #define EDDY_OPTIONS(...) (&(eddy_options){ .size = sizeof(eddy_options), __VA_ARGS__ })
 #endif
 
-/* cb gets a reader and a writer, or an error: EDDY_ERESOLVE, EDDY_ESYSTEM. All its addresses are tried. */
+/* cb gets a reader and a writer, or an error: EDDY_ERESOLVE, EDDY_ESYSTEM, EDDY_ETIMEDOUT. All addresses of
+ * the host are tried, until one answers. */
 eddy_op eddy_open_connection(eddy_loop *loop, const char *host, uint16_t port, const eddy_options *options,
                              eddy_stream_cb cb, void *arg);
 
-/* A path that begins with '@' is an abstract name. */
+/* A path that begins with '@' is an abstract name. A server whose backlog is full is waited for. */
 eddy_op eddy_open_unix_connection(eddy_loop *loop, const char *path, const eddy_options *options,
                                   eddy_stream_cb cb, void *arg);
 

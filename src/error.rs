@@ -47,8 +47,8 @@ pub enum Error {
     /// The system refused: `what` says what was tried, on what address.
     #[error("{what}: {}", describe(*.errno))]
     System { what: String, errno: i32 },
-    /// Attempts that failed differently; the errno is the first one's.
-    #[error("{}", .texts.join("; "))]
+    /// Attempts that failed differently; the errno is the first one's. The words are asyncio's.
+    #[error("Multiple exceptions: {}", .texts.join(", "))]
     Several { texts: Vec<String>, errno: i32 },
     #[error("{host}: {reason}")]
     Resolve { host: String, reason: String },
@@ -78,6 +78,21 @@ impl Error {
 
     pub fn lost(error: &io::Error) -> Error {
         Error::Lost { errno: errno(error) }
+    }
+
+    /// asyncio's rule for the failures of several attempts: one is itself, equal ones are the first, and different ones are
+    /// told together.
+    pub fn gathered(mut errors: Vec<Error>) -> Error {
+        let Some(first) = errors.first() else {
+            return Error::system("no address", &io::Error::from_raw_os_error(libc::EADDRNOTAVAIL));
+        };
+        let errno = first.errno();
+        let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        if texts.iter().all(|text| *text == texts[0]) {
+            errors.swap_remove(0)
+        } else {
+            Error::Several { texts, errno }
+        }
     }
 
     /// The system's reason; 0: none.
@@ -140,4 +155,27 @@ impl LentError {
 /// Text for C: a NUL within it, which would hide the rest, is shown as "?".
 pub fn c_string(text: String) -> CString {
     CString::new(text.replace('\0', "?")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn system(what: &str, errno: i32) -> Error {
+        Error::System { what: what.into(), errno }
+    }
+
+    #[test]
+    fn failures_are_gathered_as_asyncio_does() {
+        let one = system("connect a", libc::ECONNREFUSED);
+        assert_eq!(Error::gathered(vec![one.clone()]), one);
+        assert_eq!(Error::gathered(vec![one.clone(), one.clone()]), one);
+        let both = Error::gathered(vec![one, system("connect b", libc::EHOSTUNREACH)]);
+        assert_eq!(both.errno(), libc::ECONNREFUSED);
+        assert_eq!(
+            both.to_string(),
+            "Multiple exceptions: connect a: Connection refused, connect b: No route to host"
+        );
+        assert_eq!(Error::gathered(vec![]).errno(), libc::EADDRNOTAVAIL);
+    }
 }

@@ -49,9 +49,9 @@ impl Timers {
         self.heap.peek().map(|Reverse((due, _, _))| due.saturating_sub(self.now()))
     }
 
-    /// One of them is no longer wanted. Once half are not, those that `wanted` does not know are thrown out.
-    pub fn forget(&mut self, wanted: impl Fn(usize) -> bool) {
-        self.stale += 1;
+    /// So many of them are no longer wanted. Once half are not, those that `wanted` does not know are thrown out.
+    pub fn forget(&mut self, count: usize, wanted: impl Fn(usize) -> bool) {
+        self.stale += count;
         if self.stale > 64 && self.stale > self.heap.len() / 2 {
             self.heap.retain(|Reverse((_, _, number))| wanted(*number));
             self.stale = 0;
@@ -87,7 +87,7 @@ mod tests {
         let mut timers = Timers::default();
         for number in 0..10_000 {
             timers.set(Duration::from_secs(3600), number);
-            timers.forget(|_| false);
+            timers.forget(1, |_| false);
         }
         assert!(timers.heap.len() < 200);
     }

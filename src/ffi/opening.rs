@@ -15,7 +15,8 @@ use crate::hub::{Hub, Limits, Options, Target};
 use crate::net::SocketOptions;
 use crate::stream::DEFAULT_LIMIT;
 
-/// All fields: 0 is the default.
+/// All fields: 0 is the default. What means nothing to a call is ignored; only local_port and local_host are
+/// then refused.
 #[repr(C)]
 pub struct eddy_options {
     /// sizeof(eddy_options): set by EDDY_OPTIONS().
@@ -24,29 +25,37 @@ pub struct eddy_options {
     pub limit: usize,
     /// Bytes written and not sent beyond which a write is refused whole, EDDY_EFULL; default: no bound.
     pub max_write_buffer: usize,
-    /// TCP client: bind to this address first, and to this port.
+    /// For resolving and connecting together, from the call on: then EDDY_ETIMEDOUT. Default: no bound.
+    pub timeout_ms: u64,
+    /// TCP client: the head start of each address before the next is tried beside it; default 250 (RFC 8305).
+    /// EDDY_NEVER: one after the other, in the resolver's order.
+    pub happy_eyeballs_ms: u64,
+    /// TCP client: connect from this address, and this port (then one address is tried after the other).
     pub local_host: *const c_char,
     pub local_port: u16,
     /// AF_INET or AF_INET6; default: both.
     pub family: c_int,
-    /// Server: refuse a port that an old connection still holds.
-    pub no_reuse_address: c_int,
-    /// Server: connections that wait to be accepted; default 100.
-    pub backlog: c_int,
     /// Server: stop accepting while so many are connected; default: no bound.
     ///
     /// The others wait in the kernel, as many as `backlog` says, and come in when one is gone, after the
     /// callbacks that tell of its end. One is gone when eddy_server_wait_closed() would not wait for it
     /// any more.
     pub max_clients: usize,
+    /// Server: connections that wait to be accepted; default 100.
+    pub backlog: c_int,
     /// Server: share the port with other loops or processes.
     pub reuse_port: c_int,
+    /// Server: refuse a port that an old connection still holds.
+    pub no_reuse_address: c_int,
     /// Unix server: leave the file behind on close.
     pub keep_socket_file: c_int,
     pub keep_alive: c_int,
     /// Leave Nagle's algorithm on; default: off, as in asyncio.
     pub delay: c_int,
 }
+
+/// RFC 8305's Connection Attempt Delay.
+const HEAD_START: Duration = Duration::from_millis(250);
 
 const _: () = assert!(
     offset_of!(eddy_options, delay) + size_of::<c_int>() == size_of::<eddy_options>(),
@@ -88,9 +97,15 @@ unsafe fn options(given: *const eddy_options) -> Result<Options, Refusal> {
             input: if known.limit == 0 { DEFAULT_LIMIT } else { limit(known.limit)? },
             output: (known.max_write_buffer != 0).then_some(known.max_write_buffer),
         },
+        timeout: timeout(known.timeout_ms),
+        family: known.family,
+        head_start: match known.happy_eyeballs_ms {
+            0 => Some(HEAD_START),
+            EDDY_NEVER => None,
+            ms => Some(Duration::from_millis(ms)),
+        },
         local_host,
         local_port: known.local_port,
-        family: known.family,
         socket: SocketOptions { keep_alive: known.keep_alive != 0, delay: known.delay != 0 },
         backlog: if known.backlog == 0 { 100 } else { known.backlog },
         max_clients: if known.max_clients == 0 { usize::MAX } else { known.max_clients },
@@ -134,10 +149,20 @@ unsafe fn unix(path: *const c_char) -> Result<Target, Refusal> {
     Ok(Target::Unix(address))
 }
 
-/// cb gets a reader and a writer, or an error: EDDY_ERESOLVE, EDDY_ESYSTEM. All its addresses are tried.
+/// cb gets a reader and a writer, or an error: EDDY_ERESOLVE, EDDY_ESYSTEM, EDDY_ETIMEDOUT. All addresses of
+/// the host are tried, until one answers.
 ///
-/// A name is resolved on another thread; all its addresses are tried, one after the other. What all of
-/// them failed with is told by eddy_error_message(). asyncio: open_connection().
+/// A name is resolved on another thread, and a look-up that is slow holds up no other, as long as fewer than
+/// 64 are. Happy eyeballs (RFC 8305): the families take turns, beginning with that of the resolver's first
+/// address; each address has `happy_eyeballs_ms` before the next is tried beside it, and one that fails gives
+/// way at once. The first that answers wins, and the others are closed. When all fail, eddy_error_message()
+/// tells why each did, by asyncio's rule: one failure is itself, equal ones are told once, different ones as
+/// "Multiple exceptions: one, another"; eddy_error_errno() is the first one's.
+///
+/// EDDY_ETIMEDOUT tells what was tried until then. A connection that is made counts, even when the loop looks
+/// after its deadline. The kernel may connect a socket to itself, where its port is the one that is called:
+/// that is ECONNREFUSED. eddy_loop_cancel() ends it in any of its stages. asyncio: open_connection(), with
+/// asyncio.timeout() around it.
 ///
 /// # Safety
 /// `host`, and the text in `options`, end with a NUL.
@@ -161,7 +186,9 @@ pub unsafe extern "C" fn eddy_open_connection(
     })
 }
 
-/// A path that begins with '@' is an abstract name.
+/// A path that begins with '@' is an abstract name. A server whose backlog is full is waited for.
+///
+/// That long, if it must be, as `timeout_ms` says. asyncio: open_unix_connection().
 ///
 /// # Safety
 /// `path` ends with a NUL.
@@ -184,8 +211,10 @@ pub unsafe extern "C" fn eddy_open_unix_connection(
 /// client_cb runs once for every connection accepted. host NULL or "": every address of this machine;
 /// port 0: any that is free, see eddy_server_sockname().
 ///
-/// Both callbacks get `arg`. A client whose writer is freed within client_cb is closed. asyncio:
-/// start_server().
+/// Both callbacks get `arg`. A client whose writer is freed within client_cb is closed. It listens on every
+/// address of the host, or on none; a family that this machine does not have is left out. Port 0 is the same
+/// for all of them, if one can be found that is free for all. `timeout_ms` is for resolving the host.
+/// asyncio: start_server().
 ///
 /// # Safety
 /// `host`, and the text in `options`, end with a NUL.
@@ -234,8 +263,9 @@ pub unsafe extern "C" fn eddy_start_unix_server(
 
 /// The same over a descriptor that is already connected, or already listening; eddy's own, unless refused.
 ///
-/// EDDY_EINVAL: it is no such stream socket; EDDY_EBUSY: it is this loop's already. Refused, it stays
-/// yours.
+/// EDDY_EINVAL: no descriptor is open there; EDDY_ENOTSUP: it is no stream socket; EDDY_ESTATE: it is not
+/// connected, or not listening; EDDY_EBUSY: it is this loop's already. Refused, it stays yours, and as it
+/// was. asyncio: open_connection(sock=...), loop.connect_accepted_socket().
 ///
 /// # Safety
 /// The descriptor is the caller's to give away.
@@ -256,6 +286,10 @@ pub unsafe extern "C" fn eddy_open_socket(
 }
 
 /// For a listening one: client_cb and cb as in eddy_start_server().
+///
+/// Refusals are those of eddy_open_socket(). So a service is activated by systemd: its sockets are descriptors
+/// 3 and up, as many as LISTEN_FDS in the environment says. One with a file wants `keep_socket_file`, since the
+/// file is systemd's. asyncio: start_server(sock=...).
 ///
 /// # Safety
 /// As for eddy_open_socket.

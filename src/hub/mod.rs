@@ -13,6 +13,7 @@
 //! belong to the next.
 
 mod call;
+mod connecting;
 mod connection;
 mod custom;
 mod opening;
@@ -458,10 +459,23 @@ impl Hub {
             Some(Kind::Connection) => self.connection_timer(Id::from_number(number)),
             Some(Kind::Listener) => self.listener_timer(Id::from_number(number)),
             Some(Kind::Server) => self.server_timer(Id::from_number(number)),
-            Some(Kind::Opening) => self.queue(number),
+            Some(Kind::Opening) => self.opening_timer(Id::from_number(number)),
             Some(Kind::Post) => self.post_due(Id::from_number(number)),
             _ => {}
         }
+    }
+
+    /// So many timers are no longer wanted.
+    fn forget_timers(&mut self, count: usize) {
+        let (connections, posts, openings) = (&self.connections, &self.posts, &self.openings);
+        self.timers.forget(count, |number| match Kind::of(number) {
+            Some(Kind::Connection) => connections.get(Id::from_number(number)).is_some(),
+            Some(Kind::Post) => {
+                posts.get(Id::from_number(number)).is_some_and(|post| post.timed && !post.queued)
+            }
+            Some(Kind::Opening) => openings.get(Id::from_number(number)).is_some(),
+            _ => true,
+        });
     }
 
     /// Something can be done without waiting.
@@ -611,7 +625,7 @@ impl Hub {
         if !post.queued {
             post.queued = true;
             self.queue(id.number());
-            self.forget_timer();
+            self.forget_timers(1);
         }
         true
     }

@@ -1,6 +1,7 @@
-//! Connections and servers on their way: names are asked for, addresses tried one after the other.
+//! Connections and servers on their way: names are asked for, addresses connected to or listened on, and a deadline is
+//! kept.
 
-use std::collections::VecDeque;
+use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -9,25 +10,27 @@ use std::time::Duration;
 
 use socket2::{Domain, SockAddr};
 
+use super::connecting::Connecting;
 use super::connection::{Established, Limits};
 use super::{Connection, Hub, Posted, Receipt, Server};
 use crate::callback::Callback;
 use crate::error::{Error, Refusal};
 use crate::hub::Call;
-use crate::net::{self, Answer, ListenOptions, Resolver, SocketOptions, Started};
+use crate::net::{self, Answer, ListenOptions, Resolver, SocketOptions};
 use crate::table::Id;
-
-/// How soon a unix server whose backlog was full is tried again.
-const UNIX_RETRY: Duration = Duration::from_millis(10);
 
 /// `eddy_options`, looked through.
 #[derive(Clone, Debug)]
 pub struct Options {
     pub limits: Limits,
-    pub local_host: Option<String>,
-    pub local_port: u16,
+    /// For all of it together. None: there is no bound.
+    pub timeout: Option<Duration>,
     /// 0: any.
     pub family: i32,
+    /// What each address has before the next one is tried beside it. None: all the time that it takes.
+    pub head_start: Option<Duration>,
+    pub local_host: Option<String>,
+    pub local_port: u16,
     pub socket: SocketOptions,
     pub backlog: i32,
     /// usize::MAX: no bound.
@@ -57,16 +60,25 @@ pub enum Target {
     Unix(SockAddr),
 }
 
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Host(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Target::Host(host, port) => write!(f, "{host}:{port}"),
+            Target::Everywhere(port) => write!(f, "*:{port}"),
+            Target::Unix(address) => f.write_str(&net::display(address).unwrap_or_default()),
+        }
+    }
+}
+
 #[derive(Debug)]
-enum Stage {
+pub(super) enum Stage {
     Start,
     /// The resolver has been asked for the address to bind to, or for the target's.
     AskedForLocal,
     Asked,
-    Trying {
-        addresses: VecDeque<SockAddr>,
-        attempt: Option<(OwnedFd, SockAddr)>,
-    },
+    Found(Vec<SockAddr>),
+    Connecting(Connecting),
     Connected(Id<Connection>),
     Serving(Id<Server>),
     Failed(Error),
@@ -78,17 +90,40 @@ pub type Adoption = Result<i64, (Option<OwnedFd>, Refusal)>;
 #[derive(Debug)]
 pub struct Opening {
     target: Target,
-    options: Options,
+    pub(super) options: Options,
     callback: Callback,
     /// The client callback, if it is a server.
     client: Option<Callback>,
     serial: u32,
     canceled: bool,
-    stage: Stage,
-    local: Option<Vec<SockAddr>>,
+    pub(super) stage: Stage,
+    /// When it must be done, by the loop's time.
+    deadline: Option<Duration>,
+    /// Timers that are set for it, and have not come up.
+    timers: usize,
+    pub(super) local: Option<Vec<SockAddr>>,
+    /// What the resolver has been asked, and has not answered: its number, and the name.
+    question: Option<(u64, String)>,
     answer: Option<Result<Vec<SocketAddr>, Error>>,
-    /// What became of the addresses tried so far.
-    errors: Vec<Error>,
+}
+
+impl Opening {
+    pub(super) fn is_late(&self, now: Duration) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= now)
+    }
+
+    /// `tried`: to connect, until now.
+    pub(super) fn timed_out(&self, mut tried: Vec<String>) -> Error {
+        if let Some((_, name)) = &self.question {
+            tried.push(format!("resolve {name}"));
+        }
+        if tried.is_empty() {
+            let what = if self.client.is_some() { "listen on" } else { "connect" };
+            tried.push(format!("{what} {}", self.target));
+        }
+        let after = self.options.timeout.unwrap_or_default().as_millis();
+        Error::TimedOut { what: format!("timed out after {after} ms: {}", tried.join(", ")) }
+    }
 }
 
 impl Hub {
@@ -113,6 +148,7 @@ impl Hub {
     ) -> Result<i64, Refusal> {
         self.accepting()?;
         let serial = self.next_serial();
+        let timeout = options.timeout;
         let opening = Opening {
             target,
             options,
@@ -121,21 +157,26 @@ impl Hub {
             serial,
             canceled: false,
             stage,
+            deadline: timeout.and_then(|timeout| self.timers.now().checked_add(timeout)),
+            timers: 0,
             local: None,
+            question: None,
             answer: None,
-            errors: Vec::new(),
         };
         let id = self.openings.insert(opening).ok_or(Refusal::Full)?;
         self.waiting += 1;
         self.queue(id.number());
+        if let Some(timeout) = timeout {
+            self.look_again(id, timeout);
+        }
         Ok(self.receipt(Receipt::Opening, id.place(), serial))
     }
 
     /// A descriptor that is connected already. With a refusal it comes back as it was, unless it was taken and is closed.
     pub fn open_socket(&mut self, socket: OwnedFd, options: Options, callback: Callback) -> Adoption {
-        let Some(peer) = net::peer_address(&socket) else { return Err((Some(socket), Refusal::Invalid)) };
-        let (socket, domain) = self.adopt(socket)?;
-        let (peer, limits) = (peer.as_socket(), options.limits);
+        let (socket, domain) = self.adopt(socket, |socket| net::peer_address(socket).is_some())?;
+        let peer = net::peer_address(&socket).and_then(|peer| peer.as_socket());
+        let limits = options.limits;
         let made = Established { socket, domain, peer, limits, server: None, registered: true };
         let stage = self.establish(made).map_or_else(Stage::Failed, Stage::Connected);
         self.open_adopted(stage, options, None, callback)
@@ -149,10 +190,7 @@ impl Hub {
         client: Callback,
         callback: Callback,
     ) -> Adoption {
-        if !net::is_listening(&socket) {
-            return Err((Some(socket), Refusal::Invalid));
-        }
-        let (socket, domain) = self.adopt(socket)?;
+        let (socket, domain) = self.adopt(socket, net::is_listening)?;
         // A socket that refuses an option is one that has no use for it.
         let _ = net::set_options(&socket, options.socket, domain);
         let file = if options.keep_socket_file { None } else { net::SocketFile::of(&socket) };
@@ -161,16 +199,30 @@ impl Hub {
         self.open_adopted(served.map_or_else(Stage::Failed, Stage::Serving), options, Some(client), callback)
     }
 
-    /// Makes somebody else's descriptor the loop's. Nothing is changed on one that is refused.
-    fn adopt(&mut self, socket: OwnedFd) -> Result<(OwnedFd, Domain), (Option<OwnedFd>, Refusal)> {
+    /// Makes somebody else's descriptor the loop's: a stream socket that is as far as it must be. Nothing is changed on
+    /// one that is refused.
+    fn adopt(
+        &mut self,
+        socket: OwnedFd,
+        is_ready: impl Fn(&OwnedFd) -> bool,
+    ) -> Result<(OwnedFd, Domain), (Option<OwnedFd>, Refusal)> {
         if let Err(refusal) = self.accepting() {
             return Err((Some(socket), refusal));
         }
-        let Ok(domain) = net::stream_domain(&socket) else { return Err((Some(socket), Refusal::Invalid)) };
+        let Ok(domain) = net::stream_domain(&socket) else {
+            return Err((Some(socket), Refusal::Unsupported));
+        };
+        if !is_ready(&socket) {
+            return Err((Some(socket), Refusal::State));
+        }
         // For the moment under nobody's number: this finds out whether somebody has registered it before.
         if let Err(error) = self.poll.register(socket.as_raw_fd(), 0) {
-            let taken = error.kind() == io::ErrorKind::AlreadyExists;
-            return Err((Some(socket), if taken { Refusal::Busy } else { Refusal::Unsupported }));
+            let refusal = match error.raw_os_error() {
+                Some(libc::EEXIST) => Refusal::Busy,
+                Some(libc::ENOMEM | libc::ENOSPC) => Refusal::Full,
+                _ => Refusal::Unsupported,
+            };
+            return Err((Some(socket), refusal));
         }
         match net::make_ready(&socket) {
             Ok(()) => Ok((socket, domain)),
@@ -205,7 +257,23 @@ impl Hub {
     pub(super) fn answered(&mut self, answer: Answer) {
         let id = Id::from_number(answer.ticket);
         if let Some(opening) = self.openings.get_mut(id) {
+            opening.question = None;
             opening.answer = Some(answer.result);
+            self.queue(id.number());
+        }
+    }
+
+    /// It has its turn after so long.
+    pub(super) fn look_again(&mut self, id: Id<Opening>, delay: Duration) {
+        if let Some(opening) = self.openings.get_mut(id) {
+            opening.timers += 1;
+            self.timers.set(delay, id.number());
+        }
+    }
+
+    pub(super) fn opening_timer(&mut self, id: Id<Opening>) {
+        if let Some(opening) = self.openings.get_mut(id) {
+            opening.timers = opening.timers.saturating_sub(1);
             self.queue(id.number());
         }
     }
@@ -253,8 +321,12 @@ impl Hub {
 
     /// It is decided.
     fn opened(&mut self, id: Id<Opening>, result: Result<Stage, Error>) -> Option<Call> {
-        let Opening { callback, client, .. } = self.openings.remove(id)?;
+        let Opening { callback, client, timers, question, .. } = self.openings.remove(id)?;
         self.waiting -= 1;
+        self.forget_timers(timers);
+        if let (Some((question, _)), Some(resolver)) = (question, &self.resolver) {
+            resolver.forget(question);
+        }
         let (stream, server, error) = match result {
             Ok(Stage::Connected(stream)) => (Some(stream), None, None),
             Ok(Stage::Serving(server)) => (None, Some(server), None),
@@ -267,67 +339,78 @@ impl Hub {
         }
     }
 
-    /// As far as it goes without waiting. Some: it is done.
+    /// Goes as far as it can without waiting. Some: it is done.
     fn advance(&mut self, id: Id<Opening>) -> Result<Option<Stage>, Error> {
         loop {
+            let now = self.timers.now();
             let Some(opening) = self.openings.get_mut(id) else { return Ok(None) };
-            match &mut opening.stage {
+            let late = opening.is_late(now);
+            match std::mem::replace(&mut opening.stage, Stage::Start) {
+                Stage::Failed(error) => return Err(error),
+                done @ (Stage::Connected(_) | Stage::Serving(_)) => return Ok(Some(done)),
+                Stage::Connecting(connecting) => return self.connect(id, connecting),
+                _ if late => return Err(opening.timed_out(Vec::new())),
                 Stage::Start => match local_to_ask(opening) {
                     Some(host) => {
-                        opening.stage = Stage::AskedForLocal;
                         let port = opening.options.local_port;
-                        self.ask(id, &host, port)?;
-                        return Ok(None);
+                        self.ask(id, Stage::AskedForLocal, host, port)?;
                     }
-                    None => self.ask_for_target(id)?,
+                    None => self.find_target(id)?,
                 },
-                Stage::AskedForLocal => {
-                    let Some(answer) = opening.answer.take() else { return Ok(None) };
-                    opening.local = Some(answer?.into_iter().map(SockAddr::from).collect());
-                    self.ask_for_target(id)?;
-                }
-                Stage::Asked => {
-                    let Some(answer) = opening.answer.take() else { return Ok(None) };
-                    let addresses = answer?.into_iter().map(SockAddr::from).collect();
-                    opening.stage = Stage::Trying { addresses, attempt: None };
-                }
-                Stage::Trying { .. } if opening.client.is_some() => return self.listen(id).map(Some),
-                Stage::Trying { .. } => return self.try_next(id),
-                Stage::Connected(_) | Stage::Serving(_) | Stage::Failed(_) => {
-                    return match std::mem::replace(&mut opening.stage, Stage::Start) {
-                        Stage::Failed(error) => Err(error),
-                        done => Ok(Some(done)),
+                asked @ (Stage::AskedForLocal | Stage::Asked) => {
+                    let Some(answer) = opening.answer.take() else {
+                        opening.stage = asked;
+                        return Ok(None);
                     };
+                    let addresses = answer?.into_iter().map(SockAddr::from).collect();
+                    if let Stage::Asked = asked {
+                        opening.stage = Stage::Found(addresses);
+                    } else {
+                        opening.local = Some(addresses);
+                        self.find_target(id)?;
+                    }
+                }
+                Stage::Found(addresses) if opening.client.is_some() => {
+                    return self.listen(id, &addresses).map(Some);
+                }
+                Stage::Found(addresses) => {
+                    // A port of its own is one socket's at a time.
+                    let head_start = opening.options.head_start.filter(|_| opening.options.local_port == 0);
+                    return self.connect(id, Connecting::new(addresses, head_start));
                 }
             }
         }
     }
 
-    fn ask(&mut self, id: Id<Opening>, host: &str, port: u16) -> Result<(), Error> {
-        let family = self.openings.get(id).map_or(0, |opening| opening.options.family);
-        let remote: Arc<_> = self.remote().clone();
+    /// It waits in that stage until the resolver has answered.
+    fn ask(&mut self, id: Id<Opening>, stage: Stage, host: String, port: u16) -> Result<(), Error> {
+        let Some(opening) = self.openings.get_mut(id) else { return Ok(()) };
         let resolver = self.resolver.get_or_insert_with(|| {
+            let remote: Arc<_> = self.remote.clone();
             Resolver::new(move |answer| {
                 // A loop that is gone has nobody left who asked.
                 remote.post(Posted::Answer(answer));
             })
         });
-        resolver
-            .ask(id.number(), host, port, family)
-            .map_err(|error| Error::system(format!("resolve {host}"), &error))
+        let question = resolver
+            .ask(id.number(), &host, port, opening.options.family)
+            .map_err(|error| Error::system(format!("resolve {host}"), &error))?;
+        opening.question = Some((question, host));
+        opening.stage = stage;
+        Ok(())
     }
 
-    /// Finds out the target's addresses, or asks for them.
-    fn ask_for_target(&mut self, id: Id<Opening>) -> Result<(), Error> {
+    /// Finds the target's addresses, or asks for them.
+    fn find_target(&mut self, id: Id<Opening>) -> Result<(), Error> {
         let Some(opening) = self.openings.get_mut(id) else { return Ok(()) };
         let family = opening.options.family;
         let inet = |addresses: &[SocketAddr]| {
             let fits =
                 |address: &&SocketAddr| family == 0 || family == i32::from(Domain::for_address(**address));
-            addresses.iter().filter(fits).map(|address| SockAddr::from(*address)).collect::<VecDeque<_>>()
+            addresses.iter().filter(fits).map(|address| SockAddr::from(*address)).collect::<Vec<_>>()
         };
         let addresses = match &opening.target {
-            Target::Unix(address) => VecDeque::from([address.clone()]),
+            Target::Unix(address) => vec![address.clone()],
             Target::Everywhere(port) => {
                 inet(&[(Ipv4Addr::UNSPECIFIED, *port).into(), (Ipv6Addr::UNSPECIFIED, *port).into()])
             }
@@ -335,8 +418,7 @@ impl Hub {
                 Some(address) => inet(&[address]),
                 None => {
                     let (host, port) = (host.clone(), *port);
-                    opening.stage = Stage::Asked;
-                    return self.ask(id, &host, port);
+                    return self.ask(id, Stage::Asked, host, port);
                 }
             },
         };
@@ -344,101 +426,24 @@ impl Hub {
             let none = io::Error::from_raw_os_error(libc::EAFNOSUPPORT);
             return Err(Error::system("an address of another family was asked for", &none));
         }
-        opening.stage = Stage::Trying { addresses, attempt: None };
+        opening.stage = Stage::Found(addresses);
         Ok(())
     }
 
-    /// Goes on with the attempt under way, or with the next address.
-    fn try_next(&mut self, id: Id<Opening>) -> Result<Option<Stage>, Error> {
-        loop {
-            let Some(opening) = self.openings.get_mut(id) else { return Ok(None) };
-            let Stage::Trying { addresses, attempt } = &mut opening.stage else { return Ok(None) };
-            if let Some((socket, address)) = attempt.take() {
-                match net::is_connected(&socket, &address) {
-                    None => {
-                        *attempt = Some((socket, address));
-                        return Ok(None);
-                    }
-                    Some(Ok(lost)) => {
-                        let connected = self.connected(id, socket, &address, true)?;
-                        if let (Some(lost), Some(Stage::Connected(stream))) = (lost, &connected) {
-                            self.break_off(*stream, &lost);
-                        }
-                        return Ok(connected);
-                    }
-                    Some(Err(error)) => opening.errors.push(error),
-                }
-                continue;
-            }
-            let Some(address) = addresses.pop_front() else {
-                return Err(summary(std::mem::take(&mut opening.errors)));
-            };
-            match net::connect(&address, opening.local.as_deref(), opening.options.socket) {
-                Ok(Started::Connected(socket)) => return self.connected(id, socket, &address, false),
-                Ok(Started::Waiting(socket)) => {
-                    let raw_fd = socket.as_raw_fd();
-                    *attempt = Some((socket, address));
-                    self.poll
-                        .register(raw_fd, id.number())
-                        .map_err(|error| Error::system("register a socket", &error))?;
-                    return Ok(None);
-                }
-                Ok(Started::Full) => {
-                    addresses.push_front(address);
-                    self.timers.set(UNIX_RETRY, id.number());
-                    return Ok(None);
-                }
-                Err(error) => opening.errors.push(error),
-            }
-        }
-    }
-
-    fn connected(
-        &mut self,
-        id: Id<Opening>,
-        socket: OwnedFd,
-        address: &SockAddr,
-        registered: bool,
-    ) -> Result<Option<Stage>, Error> {
-        let Some(limits) = self.openings.get(id).map(|opening| opening.options.limits) else {
-            return Err(Error::Canceled);
-        };
-        let (domain, peer) = (address.domain(), address.as_socket());
-        let made = Established { socket, domain, peer, limits, server: None, registered };
-        Ok(Some(Stage::Connected(self.establish(made)?)))
-    }
-
-    fn listen(&mut self, id: Id<Opening>) -> Result<Stage, Error> {
-        let Some(opening) = self.openings.get_mut(id) else { return Err(Error::Canceled) };
-        let Stage::Trying { addresses, .. } = &mut opening.stage else { return Err(Error::Canceled) };
-        let listen = opening.options.listen();
-        let mut listeners = Vec::new();
-        let mut file = None;
-        for address in std::mem::take(addresses) {
-            let listener = match address.as_socket() {
-                Some(address) => net::listen(address, listen),
-                None => net::listen_unix(&address, listen).map(|(listener, made)| {
-                    file = made;
-                    listener
-                }),
-            };
-            match listener {
-                Ok(listener) => listeners.push(listener),
-                // A family that this machine does not have is no reason not to listen on the other.
-                Err(error) if matches!(error.errno(), libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL) => {
-                    opening.errors.push(error);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        if listeners.is_empty() {
-            return Err(summary(std::mem::take(&mut opening.errors)));
-        }
+    fn listen(&mut self, id: Id<Opening>, addresses: &[SockAddr]) -> Result<Stage, Error> {
+        let Some(opening) = self.openings.get(id) else { return Err(Error::Canceled) };
         let Some(client) = opening.client else { return Err(Error::Canceled) };
         let options = opening.options.clone();
-        if options.keep_socket_file {
-            file = None;
-        }
+        let (listeners, file) = match &opening.target {
+            Target::Unix(address) => {
+                let (listener, file) = net::listen_unix(address, options.listen())?;
+                (vec![listener], file.filter(|_| !options.keep_socket_file))
+            }
+            _ => {
+                let addresses: Vec<_> = addresses.iter().filter_map(SockAddr::as_socket).collect();
+                (net::listen(&addresses, options.listen())?, None)
+            }
+        };
         self.serve(listeners, file, &options, client, false).map(Stage::Serving)
     }
 }
@@ -459,18 +464,4 @@ fn local_to_ask(opening: &mut Opening) -> Option<String> {
     };
     opening.local = Some(local);
     None
-}
-
-/// asyncio's rule: one error is itself, equal ones are the first, and different ones are told together.
-fn summary(mut errors: Vec<Error>) -> Error {
-    let Some(first) = errors.first() else {
-        return Error::system("no address", &io::Error::from_raw_os_error(libc::EADDRNOTAVAIL));
-    };
-    let errno = first.errno();
-    let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
-    if texts.iter().all(|text| *text == texts[0]) {
-        errors.swap_remove(0)
-    } else {
-        Error::Several { texts, errno }
-    }
 }

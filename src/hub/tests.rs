@@ -15,6 +15,8 @@ fn hub() -> Hub {
 fn options() -> Options {
     Options {
         limits: Limits { input: 1024, output: None },
+        timeout: None,
+        head_start: None,
         local_host: None,
         local_port: 0,
         family: 0,

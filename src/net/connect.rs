@@ -18,27 +18,22 @@ pub enum Started {
     Full,
 }
 
-/// `local`: addresses to bind to; one of the same family is taken, and without one the attempt fails.
+/// `local`: addresses to bind to; the first of the same family that can be bound is taken, and without one the attempt
+/// fails.
 pub fn connect(
     address: &SockAddr,
     local: Option<&[SockAddr]>,
     options: SocketOptions,
 ) -> Result<Started, Error> {
-    let name = || display(address).unwrap_or_default();
-    let failed = |error: io::Error| Error::system(format!("connect {}", name()), &error);
+    let failed = |error: io::Error| failure(address, &error);
     let fd = stream_socket(address.domain()).map_err(failed)?;
     set_options(&fd, options, address.domain()).map_err(failed)?;
-    let socket = SockRef::from(&fd);
     if let Some(local) = local {
-        let Some(mine) = local.iter().find(|mine| mine.domain() == address.domain()) else {
-            let none = io::Error::from_raw_os_error(libc::EAFNOSUPPORT);
-            return Err(Error::system(format!("no local address to connect {} from", name()), &none));
-        };
-        socket
-            .bind(mine)
-            .map_err(|e| Error::system(format!("bind {}", display(mine).unwrap_or_default()), &e))?;
+        bind(&fd, local, address)?;
     }
+    let socket = SockRef::from(&fd);
     match socket.connect(address) {
+        Ok(()) if socket.peer_addr().is_ok_and(|peer| is_itself(&socket, &peer)) => Err(failed(refused())),
         Ok(()) => Ok(Started::Connected(fd)),
         Err(e) if matches!(e.raw_os_error(), Some(libc::EINPROGRESS | libc::EINTR)) => {
             Ok(Started::Waiting(fd))
@@ -48,12 +43,39 @@ pub fn connect(
     }
 }
 
+fn bind(fd: &OwnedFd, local: &[SockAddr], address: &SockAddr) -> Result<(), Error> {
+    let no_such_family = || {
+        let what = format!("no local address to connect {} from", display(address).unwrap_or_default());
+        Error::system(what, &io::Error::from_raw_os_error(libc::EAFNOSUPPORT))
+    };
+    let mut last = None;
+    for mine in local.iter().filter(|mine| mine.domain() == address.domain()) {
+        match SockRef::from(fd).bind(mine) {
+            Ok(()) => return Ok(()),
+            Err(e) => last = Some(Error::system(format!("bind {}", display(mine).unwrap_or_default()), &e)),
+        }
+    }
+    Err(last.unwrap_or_else(no_such_family))
+}
+
+fn failure(address: &SockAddr, error: &io::Error) -> Error {
+    Error::system(format!("connect {}", display(address).unwrap_or_default()), error)
+}
+
+/// The kernel connects a socket to itself when the port it picked for it is the one that is called: TCP's simultaneous
+/// open, with nobody listening there.
+fn is_itself(socket: &SockRef, peer: &SockAddr) -> bool {
+    peer.as_socket().is_some() && socket.local_addr().is_ok_and(|mine| mine == *peer)
+}
+
+fn refused() -> io::Error {
+    io::Error::from_raw_os_error(libc::ECONNREFUSED)
+}
+
 /// What became of an attempt. None: it is still on its way. Never to be asked again once it said Ok, since it takes
 /// the socket's error away, which on an established connection would turn a reset into an end. For the same reason,
 /// Ok holds the error of a connection that was made and has been lost since: what came before can still be read.
 pub fn is_connected(fd: &OwnedFd, address: &SockAddr) -> Option<Result<Option<io::Error>, Error>> {
-    let failed =
-        |error: &io::Error| Error::system(format!("connect {}", display(address).unwrap_or_default()), error);
     let socket = SockRef::from(fd);
     match socket.take_error() {
         Ok(None) => {}
@@ -61,15 +83,12 @@ pub fn is_connected(fd: &OwnedFd, address: &SockAddr) -> Option<Result<Option<io
         Ok(Some(lost)) if matches!(lost.raw_os_error(), Some(libc::ECONNRESET | libc::EPIPE)) => {
             return Some(Ok(Some(lost)));
         }
-        Ok(Some(error)) | Err(error) => return Some(Err(failed(&error))),
+        Ok(Some(error)) | Err(error) => return Some(Err(failure(address, &error))),
     }
     match socket.peer_addr() {
-        // The kernel connects a socket to itself when the port it picked is the one that is called.
-        Ok(peer) if socket.local_addr().is_ok_and(|mine| mine == peer && peer.as_socket().is_some()) => {
-            Some(Err(failed(&io::Error::from_raw_os_error(libc::ECONNREFUSED))))
-        }
+        Ok(peer) if is_itself(&socket, &peer) => Some(Err(failure(address, &refused()))),
         Ok(_) => Some(Ok(None)),
         Err(error) if error.kind() == io::ErrorKind::NotConnected => None,
-        Err(error) => Some(Err(failed(&error))),
+        Err(error) => Some(Err(failure(address, &error))),
     }
 }

@@ -13,6 +13,9 @@ use super::socket::{above_stdio, display, set_options, stream_socket};
 use super::{ListenOptions, SocketOptions};
 use crate::error::Error;
 
+/// How often another free port is tried until it is free for all addresses of a server.
+const COMMON_PORTS: usize = 8;
+
 #[derive(Debug)]
 pub enum Listener {
     Tcp(mio::net::TcpListener),
@@ -98,22 +101,90 @@ pub fn is_transient(errno: i32) -> bool {
     )
 }
 
-pub fn listen(address: SocketAddr, options: ListenOptions) -> Result<Listener, Error> {
-    let failed = |error: io::Error| Error::system(format!("listen on {address}"), &error);
+/// Listens on each of them, or on none. Port 0 is one that is free, and the same for all if that can be had: where it
+/// cannot, each has its own, as in asyncio.
+pub fn listen(addresses: &[SocketAddr], options: ListenOptions) -> Result<Vec<Listener>, Error> {
+    let any_port = addresses.iter().any(|address| address.port() == 0);
+    for _ in 0..COMMON_PORTS {
+        match listen_on(addresses, options, true) {
+            // Free for one address, and not for another.
+            Err(error) if any_port && error.errno() == libc::EADDRINUSE => {}
+            result => return result,
+        }
+    }
+    listen_on(addresses, options, false)
+}
+
+/// `common_port`: where the port is 0, the one that the first has got.
+fn listen_on(
+    addresses: &[SocketAddr],
+    options: ListenOptions,
+    common_port: bool,
+) -> Result<Vec<Listener>, Error> {
+    let (mut bound, mut missing) = (Vec::new(), Vec::new());
+    let mut port = 0;
+    for address in addresses {
+        let mut address = *address;
+        let picked = address.port() == 0 && port != 0;
+        if picked {
+            address.set_port(port);
+        }
+        match bind(address, options, picked) {
+            Ok(fd) => {
+                if common_port {
+                    port = local_port(&fd);
+                }
+                bound.push((address, fd));
+            }
+            // A family that this machine does not have is no reason not to listen on the other.
+            Err(error) if matches!(error.errno(), libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL) => {
+                missing.push(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if bound.is_empty() {
+        return Err(Error::gathered(missing));
+    }
+    let listening = bound.into_iter().map(|(address, fd)| {
+        SockRef::from(&fd).listen(options.backlog).map_err(|error| failure(address, &error))?;
+        Ok(Listener::new(fd, Domain::for_address(address)))
+    });
+    listening.collect()
+}
+
+/// `alone`: not on a port that is shared already, which `reuse_port` would allow.
+fn bind(address: SocketAddr, options: ListenOptions, alone: bool) -> Result<OwnedFd, Error> {
+    let failed = |error: io::Error| failure(address, &error);
     let domain = Domain::for_address(address);
-    let fd = stream_socket(domain).map_err(failed)?;
-    let socket = SockRef::from(&fd);
-    socket.set_reuse_address(options.reuse_address).map_err(failed)?;
-    if options.reuse_port {
-        socket.set_reuse_port(true).map_err(failed)?;
+    let socket_for = |reuse_port: bool| {
+        let fd = stream_socket(domain)?;
+        let socket = SockRef::from(&fd);
+        socket.set_reuse_address(options.reuse_address)?;
+        if reuse_port {
+            socket.set_reuse_port(true)?;
+        }
+        if domain == Domain::IPV6 {
+            socket.set_only_v6(true)?;
+        }
+        socket.bind(&address.into())?;
+        Ok(fd)
+    };
+    if alone && options.reuse_port {
+        socket_for(false).map_err(failed)?;
     }
-    if domain == Domain::IPV6 {
-        socket.set_only_v6(true).map_err(failed)?;
-    }
+    let fd = socket_for(options.reuse_port).map_err(failed)?;
     set_options(&fd, options.socket, domain).map_err(failed)?;
-    socket.bind(&address.into()).map_err(failed)?;
-    socket.listen(options.backlog).map_err(failed)?;
-    Ok(Listener::new(fd, domain))
+    Ok(fd)
+}
+
+fn local_port(fd: &OwnedFd) -> u16 {
+    let address = SockRef::from(fd).local_addr().ok();
+    address.and_then(|address| address.as_socket()).map_or(0, |address| address.port())
+}
+
+fn failure(address: SocketAddr, error: &io::Error) -> Error {
+    Error::system(format!("listen on {address}"), error)
 }
 
 /// The file that a unix server made, by which it knows later whether it is still its own.

@@ -1,6 +1,7 @@
 //! Sockets, names and addresses. Knows no lines, no loop and no callbacks.
 
 mod connect;
+mod eyeballs;
 mod listen;
 mod resolve;
 mod socket;
@@ -8,6 +9,7 @@ mod socket;
 mod sys;
 
 pub use connect::{Started, connect, is_connected};
+pub use eyeballs::{Race, Step};
 pub use listen::{Accepted, Listener, SocketFile, accept, is_transient, listen, listen_unix};
 pub use resolve::{Answer, Resolver, literal};
 pub use socket::*;

@@ -1,19 +1,23 @@
 //! Names to addresses, by the system's resolver, on threads of its own: it blocks for as long as it likes.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use dns_lookup::AddrInfoHints;
 
 use super::sys;
 use crate::error::Error;
 
-/// More names than this at once wait for each other.
-const THREADS: usize = 4;
+/// Names asked for at once; more than these wait for each other. Many, since some may be stuck: a name server that does
+/// not answer takes the system half a minute.
+const THREADS: usize = 64;
+/// A thread that nobody has needed for so long ends.
+const IDLE: Duration = Duration::from_secs(2);
 
 /// What a question, known to its asker by a ticket, was answered.
 pub struct Answer {
@@ -30,15 +34,51 @@ struct Question {
 
 #[derive(Default)]
 struct Desk {
-    questions: VecDeque<Question>,
+    /// By number, which is the order in which they came.
+    questions: BTreeMap<u64, Question>,
+    asked: u64,
     workers: Vec<Worker>,
     closed: bool,
 }
 
 struct Worker {
     thread: Option<JoinHandle<()>>,
-    /// Asking the system, which may take any time. Otherwise it waits at the desk.
-    busy: bool,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// It waits at the desk.
+    Idle,
+    /// It asks the system, which may take any time.
+    Busy,
+    /// It has ended, or will before anybody can look; its place is free.
+    Gone,
+}
+
+impl Desk {
+    fn count(&self, state: State) -> usize {
+        self.workers.iter().filter(|worker| worker.state == state).count()
+    }
+
+    /// Where another thread would have its place. None: there are enough.
+    fn free_place(&self) -> Option<usize> {
+        let gone = self.workers.iter().position(|worker| worker.state == State::Gone);
+        gone.or_else(|| Some(self.workers.len()).filter(|place| *place < THREADS))
+    }
+
+    fn seat(&mut self, place: usize, worker: Worker) {
+        match self.workers.get_mut(place) {
+            Some(gone) => join(std::mem::replace(gone, worker).thread),
+            None => self.workers.push(worker),
+        }
+    }
+}
+
+/// Nothing is left of a thread that has been waited for: only for one that has nobody to wait for itself.
+fn join(thread: Option<JoinHandle<()>>) {
+    // A thread that panicked has ended too.
+    let _ = thread.map(JoinHandle::join);
 }
 
 struct Shared {
@@ -73,25 +113,34 @@ impl Resolver {
         Resolver { shared: Arc::new(shared), process: std::process::id() }
     }
 
-    /// Fails only where no thread can be made, and there is none yet.
-    pub fn ask(&self, ticket: usize, host: &str, port: u16, family: i32) -> io::Result<()> {
+    /// The question's number. Fails only where no thread can be made, and there is none yet.
+    pub fn ask(&self, ticket: usize, host: &str, port: u16, family: i32) -> io::Result<u64> {
         let mut desk = self.shared.desk();
-        desk.questions.push_back(Question { ticket, host: host.into(), port, family });
-        let idle = desk.workers.iter().filter(|worker| !worker.busy).count();
-        if desk.questions.len() > idle && desk.workers.len() < THREADS {
-            let (shared, me) = (self.shared.clone(), desk.workers.len());
+        desk.asked += 1;
+        let number = desk.asked;
+        desk.questions.insert(number, Question { ticket, host: host.into(), port, family });
+        if desk.questions.len() > desk.count(State::Idle)
+            && let Some(me) = desk.free_place()
+        {
+            let shared = self.shared.clone();
             let builder = thread::Builder::new().name("eddy-resolver".into());
             match sys::without_signals(|| builder.spawn(move || work(&shared, me))) {
-                Ok(thread) => desk.workers.push(Worker { thread: Some(thread), busy: false }),
-                Err(error) if desk.workers.is_empty() => {
-                    desk.questions.pop_back();
+                Ok(thread) => desk.seat(me, Worker { thread: Some(thread), state: State::Idle }),
+                Err(error) if desk.count(State::Gone) == desk.workers.len() => {
+                    desk.questions.remove(&number);
                     return Err(error);
                 }
+                // Those that there are come to it.
                 Err(_) => {}
             }
         }
         self.shared.news.notify_one();
-        Ok(())
+        Ok(number)
+    }
+
+    /// Nobody waits for the answer any more. A question that the system has been asked already stays with its thread.
+    pub fn forget(&self, number: u64) {
+        self.shared.desk().questions.remove(&number);
     }
 }
 
@@ -104,36 +153,35 @@ impl Drop for Resolver {
         }
         let mut desk = self.shared.desk();
         desk.closed = true;
-        let at_the_desk: Vec<_> = desk
-            .workers
-            .iter_mut()
-            .filter(|worker| !worker.busy)
-            .filter_map(|worker| worker.thread.take())
-            .collect();
+        desk.questions.clear();
+        let at_the_desk = desk.workers.iter_mut().filter(|worker| worker.state != State::Busy);
+        let at_the_desk: Vec<_> = at_the_desk.map(|worker| worker.thread.take()).collect();
         drop(desk);
         self.shared.news.notify_all();
-        for thread in at_the_desk {
-            // A thread that panicked has ended too.
-            let _ = thread.join();
-        }
+        at_the_desk.into_iter().for_each(join);
     }
 }
 
 fn work(shared: &Shared, me: usize) {
     let mut desk = shared.desk();
     while !desk.closed {
-        let Some(question) = desk.questions.pop_front() else {
-            desk = shared.news.wait(desk).unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, question)) = desk.questions.pop_first() {
+            desk.workers[me].state = State::Busy;
+            drop(desk);
+            let result = resolve(&question.host, question.port, question.family);
+            // No longer busy before the answer is out: whoever hears it may end the loop, and then waits for this thread.
+            shared.desk().workers[me].state = State::Idle;
+            (shared.answer)(Answer { ticket: question.ticket, result });
+            desk = shared.desk();
             continue;
-        };
-        desk.workers[me].busy = true;
-        drop(desk);
-        let result = resolve(&question.host, question.port, question.family);
-        // No longer busy before the answer is out: whoever hears it may end the loop, and then waits for this thread.
-        shared.desk().workers[me].busy = false;
-        (shared.answer)(Answer { ticket: question.ticket, result });
-        desk = shared.desk();
+        }
+        let (back, waited) = shared.news.wait_timeout(desk, IDLE).unwrap_or_else(PoisonError::into_inner);
+        desk = back;
+        if waited.timed_out() && desk.questions.is_empty() {
+            break;
+        }
     }
+    desk.workers[me].state = State::Gone;
 }
 
 fn resolve(host: &str, port: u16, family: i32) -> Result<Vec<SocketAddr>, Error> {
@@ -189,6 +237,47 @@ mod tests {
         assert_eq!(literal("::1", 80), Some("[::1]:80".parse().unwrap()));
         assert_eq!(literal("localhost", 80), None);
         assert_eq!(literal("1.2.3.4.5", 80), None);
+    }
+
+    #[test]
+    fn a_forgotten_question_is_not_asked() {
+        let (sender, receiver) = mpsc::channel();
+        let resolver = Resolver::new(move |answer| sender.send(answer.ticket).unwrap());
+        {
+            let mut desk = resolver.shared.desk();
+            for (number, ticket) in [(1, 7), (2, 8)] {
+                let question = Question { ticket, host: "localhost".into(), port: 7, family: 0 };
+                desk.questions.insert(number, question);
+            }
+            desk.asked = 2;
+        }
+        resolver.forget(1);
+        resolver.ask(9, "localhost", 7, libc::AF_INET).unwrap();
+        let mut answered: Vec<_> =
+            (0..2).map(|_| receiver.recv_timeout(Duration::from_secs(10)).unwrap()).collect();
+        answered.sort();
+        assert_eq!(answered, [8, 9]);
+    }
+
+    #[test]
+    fn threads_that_nobody_needs_end_and_their_places_are_taken_again() {
+        let (sender, receiver) = mpsc::channel();
+        let resolver = Resolver::new(move |answer| sender.send(answer.ticket).unwrap());
+        for ticket in 0..3 {
+            resolver.ask(ticket, "localhost", 7, libc::AF_INET).unwrap();
+        }
+        for _ in 0..3 {
+            receiver.recv_timeout(Duration::from_secs(10)).unwrap();
+        }
+        let workers = resolver.shared.desk().workers.len();
+        let late = std::time::Instant::now() + Duration::from_secs(60);
+        while resolver.shared.desk().count(State::Gone) < workers {
+            assert!(std::time::Instant::now() < late);
+            thread::sleep(Duration::from_millis(20));
+        }
+        resolver.ask(3, "localhost", 7, libc::AF_INET).unwrap();
+        assert_eq!(receiver.recv_timeout(Duration::from_secs(10)), Ok(3));
+        assert_eq!(resolver.shared.desk().workers.len(), workers);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::{Connection, Hub, face, is};
 use crate::error::{Error, Refusal};
 use crate::hub::Call;
 use crate::net;
-use crate::table::{Id, Kind};
+use crate::table::Id;
 
 #[derive(Debug, Default)]
 pub(super) struct Deadlines {
@@ -182,17 +182,5 @@ impl Hub {
         let callback = connection.disarm();
         self.waiting -= 1;
         Some(Call::ReadFailed { callback, stream: id, error: Box::new(timed_out("read", timeout)) })
-    }
-
-    /// A timer is set for what is gone: once there are many such, they are thrown out.
-    pub(in crate::hub) fn forget_timer(&mut self) {
-        let (connections, posts) = (&self.connections, &self.posts);
-        self.timers.forget(|number| match Kind::of(number) {
-            Some(Kind::Connection) => connections.get(Id::from_number(number)).is_some(),
-            Some(Kind::Post) => {
-                posts.get(Id::from_number(number)).is_some_and(|post| post.timed && !post.queued)
-            }
-            _ => true,
-        });
     }
 }

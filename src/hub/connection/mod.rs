@@ -499,7 +499,7 @@ impl Hub {
             && let Some(gone) = self.connections.remove(id)
             && gone.has_timer()
         {
-            self.forget_timer();
+            self.forget_timers(1);
         }
         over
     }
