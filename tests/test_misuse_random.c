@@ -140,8 +140,10 @@ static void one_call(void)
 {
     size_t len;
     const char *bytes = bytes_at_random(&len);
-    eddy_options odd = { .size = sizeof odd, .limit = chance(3) * 10, .backlog = (int)chance(3), .max_clients = chance(3),
-                         .delay = once_in(2) };
+    eddy_options odd = { .size = sizeof odd, .limit = chance(3) * 10, .max_write_buffer = chance(3) * 1000, .backlog = (int)chance(3),
+                         .max_clients = chance(3), .delay = once_in(2),
+                         .timeout_ms = once_in(9) ? EDDY_NEVER : chance(4),
+                         .happy_eyeballs_ms = once_in(9) ? EDDY_NEVER : chance(3) };
     const eddy_options *options = once_in(2) ? NULL : &odd;
     const eddy_bytes two[] = { { "\n", 1 }, { "ab", 2 } };
     const char *looked;
