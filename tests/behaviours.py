@@ -16,7 +16,7 @@ import sys
 TESTS = pathlib.Path(__file__).resolve().parent
 ROOT = TESTS.parent
 NAMED = {
-    "tests/test_*.c": r'\bTEST\(\s*\w+\s*,\s*"([^"]*)"',
+    "tests/**/test_*.c": r'\bTEST\(\s*\w+\s*,\s*"([^"]*)"',
     "tests/*.rs": r"///\s*Shows\s+(.*)",
     "src/**/*.rs": r"///\s*Shows\s+(.*)",
     "tests/oracle/*.py": r"#\s*Shows\s+(.*)",

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use socket2::{SockAddr, SockRef};
 
 use super::SocketOptions;
-use super::socket::{display, set_options, stream_socket};
+use super::socket::{display, reset_on_close, set_options, stream_socket};
 use crate::error::Error;
 
 #[derive(Debug)]
@@ -31,9 +31,8 @@ pub fn connect(
     if let Some(local) = local {
         bind(&fd, local, address)?;
     }
-    let socket = SockRef::from(&fd);
-    match socket.connect(address) {
-        Ok(()) if socket.peer_addr().is_ok_and(|peer| is_itself(&socket, &peer)) => Err(failed(refused())),
+    match SockRef::from(&fd).connect(address) {
+        Ok(()) if is_its_own_peer(&fd) => Err(failed(refused())),
         Ok(()) => Ok(Started::Connected(fd)),
         Err(e) if matches!(e.raw_os_error(), Some(libc::EINPROGRESS | libc::EINTR)) => {
             Ok(Started::Waiting(fd))
@@ -63,9 +62,17 @@ fn failure(address: &SockAddr, error: &io::Error) -> Error {
 }
 
 /// The kernel connects a socket to itself when the port it picked for it is the one that is called: TCP's simultaneous
-/// open, with nobody listening there.
-fn is_itself(socket: &SockRef, peer: &SockAddr) -> bool {
-    peer.as_socket().is_some() && socket.local_addr().is_ok_and(|mine| mine == *peer)
+/// open, with nobody listening there. The port is free again as soon as it is closed.
+fn is_its_own_peer(fd: &OwnedFd) -> bool {
+    let socket = SockRef::from(fd);
+    let itself = match (socket.local_addr(), socket.peer_addr()) {
+        (Ok(mine), Ok(peer)) => mine == peer && peer.as_socket().is_some(),
+        _ => false,
+    };
+    if itself {
+        reset_on_close(fd);
+    }
+    itself
 }
 
 fn refused() -> io::Error {
@@ -86,7 +93,7 @@ pub fn is_connected(fd: &OwnedFd, address: &SockAddr) -> Option<Result<Option<io
         Ok(Some(error)) | Err(error) => return Some(Err(failure(address, &error))),
     }
     match socket.peer_addr() {
-        Ok(peer) if is_itself(&socket, &peer) => Some(Err(failure(address, &refused()))),
+        Ok(_) if is_its_own_peer(fd) => Some(Err(failure(address, &refused()))),
         Ok(_) => Some(Ok(None)),
         Err(error) if error.kind() == io::ErrorKind::NotConnected => None,
         Err(error) => Some(Err(failure(address, &error))),
