@@ -176,6 +176,14 @@ int eddy_loop_call_soon_threadsafe(eddy_loop *loop, eddy_loop_cb cb, void *arg);
 /* Its callback gets EDDY_ECANCELED, in the next round. EDDY_ESTALE: it has been called already. */
 int eddy_loop_cancel(eddy_loop *loop, eddy_op op);
 
+/* fn runs from the loop when the process has got this signal; it replaces the one that was there.
+ * EDDY_EINVAL: no such signal, or none that a handler can do something about (SIGKILL, SIGSTOP, SIGSEGV, SIGBUS,
+ * SIGFPE, SIGILL). */
+int eddy_loop_add_signal_handler(eddy_loop *loop, int signum, eddy_fn fn, void *arg);
+
+/* EDDY_ESTATE: this loop has none for this signal. The signal does again what it did before. */
+int eddy_loop_remove_signal_handler(eddy_loop *loop, int signum);
+
 /* NULL: the default one, which prints a line on standard error. */
 int eddy_loop_set_exception_handler(eddy_loop *loop, eddy_exception_cb cb, void *arg);
 

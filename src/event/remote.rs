@@ -1,7 +1,7 @@
 //! The only part of a loop that other threads touch: a queue, and a bell.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mio::Waker;
 
@@ -16,7 +16,7 @@ pub struct Remote<T> {
 #[derive(Debug)]
 struct Open<T> {
     queue: Vec<T>,
-    waker: Waker,
+    waker: Arc<Waker>,
 }
 
 impl<T> Open<T> {
@@ -28,7 +28,10 @@ impl<T> Open<T> {
 
 impl<T> Remote<T> {
     pub fn new(waker: Waker) -> Remote<T> {
-        Remote { open: Mutex::new(Some(Open { queue: Vec::new(), waker })), any: AtomicBool::new(false) }
+        Remote {
+            open: Mutex::new(Some(Open { queue: Vec::new(), waker: Arc::new(waker) })),
+            any: AtomicBool::new(false),
+        }
     }
 
     /// False once the loop has been closed: then it will never be looked at.
@@ -37,7 +40,10 @@ impl<T> Remote<T> {
         let Some(open) = &mut *open else { return false };
         open.queue.push(item);
         self.any.store(true, Ordering::Release);
-        open.ring();
+        if open.queue.len() == 1 {
+            // Else it has been rung, and nobody has looked since.
+            open.ring();
+        }
         true
     }
 
@@ -66,6 +72,11 @@ impl<T> Remote<T> {
         if let Some(open) = &*self.lock() {
             open.ring();
         }
+    }
+
+    /// For those who ring without the lock. None once the loop is closed.
+    pub fn bell(&self) -> Option<Arc<Waker>> {
+        self.lock().as_ref().map(|open| open.waker.clone())
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Open<T>>> {

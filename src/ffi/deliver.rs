@@ -108,7 +108,7 @@ pub(super) fn deliver(loop_number: usize, call: Call) {
             let function: TransportFn = transmute(callback.function);
             function(transport as *mut eddy_transport, argument(callback));
         },
-        Call::Release { callback } => unsafe {
+        Call::Release { callback } | Call::Signal { callback } => unsafe {
             let function: ReleaseFn = transmute(callback.function);
             function(argument(callback));
         },

@@ -15,7 +15,7 @@ use super::errors::code;
 use super::types::*;
 use crate::callback::Callback;
 use crate::error::{Error, Refusal};
-use crate::event::Remote;
+use crate::event::{self, Remote};
 use crate::hub::{Connection, Hub, Posted, Server};
 use crate::memory::Memory;
 use crate::table::{self, Id, Kind, LOOPS};
@@ -145,6 +145,7 @@ impl Place {
 
 /// A child that goes on after fork shares the parent's epoll: it may free its loops, and nothing else.
 extern "C" fn forked() {
+    event::signals_forked();
     for place in &PLACES {
         if place.owner.load(Ordering::Relaxed) != NOBODY {
             place.owner.store(FORKED, Ordering::Relaxed);

@@ -219,6 +219,43 @@ pub extern "C" fn eddy_loop_cancel(r#loop: *mut eddy_loop, op: eddy_op) -> c_int
     refused.map_or(status, code)
 }
 
+/// fn runs from the loop when the process has got this signal; it replaces the one that was there.
+/// EDDY_EINVAL: no such signal, or none that a handler can do something about (SIGKILL, SIGSTOP, SIGSEGV, SIGBUS,
+/// SIGFPE, SIGILL).
+///
+/// asyncio: add_signal_handler(), but in any thread, and several loops may watch the same signal: each is told. A
+/// standing callback: it runs any number of times, once for all signals of one number that come between two rounds of
+/// the loop, in order of their numbers, and never again once the call that removes or replaces it has returned, or
+/// eddy_loop_free() has. What has come and is not told yet goes to the one that replaces it. A signal wakes a loop that
+/// sleeps, but waiting for one is nothing to wait for: eddy_loop_run() returns nonetheless, eddy_loop_run_forever() goes
+/// on.
+///
+/// A handler that the program had installed before goes on to be called, with the flags and the mask that it came with;
+/// the default action does not take place while a loop watches. One that is installed later takes the place of eddy's,
+/// and hears of the signal alone, unless it calls the one that it found there.
+#[unsafe(no_mangle)]
+pub extern "C" fn eddy_loop_add_signal_handler(
+    r#loop: *mut eddy_loop,
+    signum: c_int,
+    r#fn: eddy_fn,
+    arg: *mut c_void,
+) -> c_int {
+    door::status("eddy_loop_add_signal_handler", r#loop, |hub, _| {
+        hub.add_signal_handler(signum, callback!(r#fn, arg)?)
+    })
+}
+
+/// EDDY_ESTATE: this loop has none for this signal. The signal does again what it did before.
+///
+/// What has come and is not told yet is dropped. When no loop of the process watches the signal any more, what was there
+/// before eddy's handler is put back (so do eddy_loop_free(), and the end of a thread, for all of a loop's; and a forked
+/// child has nothing of it from the beginning); unless the program has installed another one over it since, which is
+/// left alone. asyncio: remove_signal_handler().
+#[unsafe(no_mangle)]
+pub extern "C" fn eddy_loop_remove_signal_handler(r#loop: *mut eddy_loop, signum: c_int) -> c_int {
+    door::status("eddy_loop_remove_signal_handler", r#loop, |hub, _| hub.remove_signal_handler(signum))
+}
+
 /// NULL: the default one, which prints a line on standard error.
 #[unsafe(no_mangle)]
 pub extern "C" fn eddy_loop_set_exception_handler(

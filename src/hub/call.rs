@@ -70,4 +70,7 @@ pub enum Call {
     Release {
         callback: Callback,
     },
+    Signal {
+        callback: Callback,
+    },
 }

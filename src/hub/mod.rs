@@ -18,6 +18,7 @@ mod connection;
 mod custom;
 mod opening;
 mod serving;
+mod signals;
 #[cfg(test)]
 mod tests;
 
@@ -103,6 +104,7 @@ pub struct Hub {
     poll: Poll,
     timers: Timers,
     remote: Arc<Remote<Posted>>,
+    signal_handlers: Option<Box<signals::Handlers>>,
     resolver: Option<Resolver>,
     pool: Pool,
 
@@ -184,6 +186,7 @@ impl Hub {
             poll,
             timers: Timers::default(),
             remote: Arc::new(Remote::new(waker)),
+            signal_handlers: None,
             resolver: None,
             pool: Pool::default(),
             current: 0,
@@ -356,7 +359,7 @@ impl Hub {
             Kind::Opening => self.opening_turn(Id::from_number(number)),
             Kind::Server => self.server_turn(Id::from_number(number)),
             Kind::Post => self.post_turn(Id::from_number(number)),
-            Kind::Loop => self.report_turn(),
+            Kind::Loop => self.signal_turn().or_else(|| self.report_turn()),
             _ => None,
         }
     }
@@ -452,6 +455,7 @@ impl Hub {
                 Posted::Answer(answer) => self.answered(answer),
             }
         }
+        self.gather_signals();
     }
 
     fn due(&mut self, number: usize) {
@@ -485,6 +489,7 @@ impl Hub {
             || self.next_event < self.events.len()
             || !self.dirty.is_empty()
             || self.remote.any()
+            || self.has_signals()
     }
 
     /// Something is left to wait for.
@@ -705,6 +710,7 @@ impl Hub {
         self.running = true;
         self.stopping = false;
         self.end_current();
+        self.signal_handlers = None;
         for posted in self.remote.close() {
             if let Posted::Call(callback) = posted {
                 let _ = self.post(callback, None);
