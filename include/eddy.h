@@ -199,6 +199,10 @@ int eddy_loop_timeout(eddy_loop *loop);
 /* Before it sleeps, look for events this long: quicker answers, for a processor that is never idle. */
 int eddy_loop_set_busy_poll(eddy_loop *loop, uint64_t microseconds);
 
+/* For tests: not 0, time stands still while the loop has something to do, and when it is idle jumps to
+ * the next timer. EDDY_ESTATE: something has been timed on it already. */
+int eddy_loop_set_clock(eddy_loop *loop, int virtual_clock);
+
 /* ---- opening ------------------------------------------------------------------------------------------- */
 
 /* All fields: 0 is the default. What means nothing to a call is ignored; only local_port and local_host are
@@ -502,6 +506,31 @@ int eddy_protocol_connection_lost(eddy_protocol *protocol, int code, const char 
 void eddy_protocol_free(eddy_protocol *protocol);
 
 /* ---- looking ------------------------------------------------------------------------------------------- */
+
+/* What a loop has done since it was made. */
+typedef struct eddy_stats {
+    /* sizeof(eddy_stats) */
+    size_t size;
+    /* Rounds: each a poll, and what it brought. */
+    uint64_t turns;
+    /* Calls of functions of yours. */
+    uint64_t callbacks;
+    /* Those that took longer than eddy_loop_set_debug() says. */
+    uint64_t slow_callbacks;
+    /* Received from sockets, and sent to them. */
+    uint64_t bytes_in;
+    uint64_t bytes_out;
+    /* Made or accepted, and not over yet; and all that ever were. */
+    uint64_t connections_open;
+    uint64_t connections_total;
+} eddy_stats;
+
+/* Fills in as much as size says there is room for. EDDY_EINVAL: NULL, or size is not set. */
+int eddy_loop_stats(eddy_loop *loop, eddy_stats *stats);
+
+/* Tells the exception handler of callbacks that take so many milliseconds, and, when the loop is freed,
+ * of what is still waiting or open. 0: off. */
+int eddy_loop_set_debug(eddy_loop *loop, uint64_t slow_callback_ms);
 
 /* "0.1.0": what EDDY_VERSION was when the library was built. */
 const char *eddy_version(void);

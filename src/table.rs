@@ -255,6 +255,10 @@ impl<T> Table<T> {
         self.slots.iter().filter(|slot| slot.value.is_some()).map(|slot| Id::from_number(slot.id)).collect()
     }
 
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        self.slots.iter().filter_map(|slot| slot.value.as_ref())
+    }
+
     pub fn len(&self) -> usize {
         self.len
     }

@@ -9,6 +9,8 @@
 
 #include "plain.h"
 
+#include <signal.h>
+
 /* ---- operations that count ----------------------------------------------------------------------------- */
 
 struct ask {
@@ -365,6 +367,11 @@ struct call {
     long long (*call)(void *handle);
 };
 
+PLAIN void signaled(void *arg)
+{
+    (void)arg;
+}
+
 /* The bodies, by the names of the table below: each calls the function once, with the handle in its place and with
  * other arguments that make sense. */
 #define BODY(name) PLAIN long long body_##name(void *handle)
@@ -383,11 +390,25 @@ BODY(eddy_loop_call_soon) { return ASK(eddy_loop_call_soon(handle, asked_loop, a
 BODY(eddy_loop_call_later) { return ASK(eddy_loop_call_later(handle, 1, asked_loop, asking)); }
 BODY(eddy_loop_call_soon_threadsafe) { return ASK(eddy_loop_call_soon_threadsafe(handle, asked_loop, asking)); }
 BODY(eddy_loop_cancel) { return eddy_loop_cancel(handle, cast_now->later); }
+BODY(eddy_loop_add_signal_handler)
+{
+    return eddy_loop_add_signal_handler(handle, SIGUSR1, signaled, NULL);
+}
+BODY(eddy_loop_remove_signal_handler) { return eddy_loop_remove_signal_handler(handle, SIGUSR1); }
 BODY(eddy_loop_set_exception_handler) { return eddy_loop_set_exception_handler(handle, reported, NULL); }
 BODY(eddy_loop_time) { return (long long)eddy_loop_time(handle); }
 BODY(eddy_loop_fd) { return eddy_loop_fd(handle); }
 BODY(eddy_loop_timeout) { return eddy_loop_timeout(handle); }
 BODY(eddy_loop_set_busy_poll) { return eddy_loop_set_busy_poll(handle, 0); }
+BODY(eddy_loop_set_clock) { return eddy_loop_set_clock(handle, 0); }
+BODY(eddy_loop_stats)
+{
+    eddy_stats stats = { .size = sizeof stats, .turns = 77 };
+    const int result = eddy_loop_stats(handle, &stats);
+    if (result != 0) CHECK_INT(stats.turns, 77);
+    return result;
+}
+BODY(eddy_loop_set_debug) { return eddy_loop_set_debug(handle, 0); }
 BODY(eddy_open_connection)
 {
     return ASK(eddy_open_connection(handle, "127.0.0.1", 1, NULL, asked_stream, asking));
@@ -527,11 +548,16 @@ PLAIN const struct call calls[] = {
     CALL(eddy_loop_call_later, LOOP, CODE, PLAINLY),
     CALL(eddy_loop_call_soon_threadsafe, LOOP, CODE, ANY_THREAD),
     CALL(eddy_loop_cancel, LOOP, CODE, PLAINLY),
+    CALL(eddy_loop_add_signal_handler, LOOP, CODE, PLAINLY),
+    CALL(eddy_loop_remove_signal_handler, LOOP, CODE, PLAINLY),
     CALL(eddy_loop_set_exception_handler, LOOP, CODE, PLAINLY),
     CALL(eddy_loop_time, LOOP, NUMBER, PLAINLY),
     CALL(eddy_loop_fd, LOOP, DESCRIPTOR, PLAINLY),
     CALL(eddy_loop_timeout, LOOP, DESCRIPTOR, PLAINLY),
     CALL(eddy_loop_set_busy_poll, LOOP, CODE, PLAINLY),
+    CALL(eddy_loop_set_clock, LOOP, CODE, PLAINLY),
+    CALL(eddy_loop_stats, LOOP, CODE, PLAINLY),
+    CALL(eddy_loop_set_debug, LOOP, CODE, PLAINLY),
     CALL(eddy_open_connection, LOOP, CODE, PLAINLY),
     CALL(eddy_open_unix_connection, LOOP, CODE, PLAINLY),
     CALL(eddy_start_server, LOOP, CODE, PLAINLY),

@@ -432,6 +432,11 @@ TEST(a_handler_that_is_removed_never_runs_again, "")
     CHECK_INT(raise(SIGUSR1), 0);
     look(loop);
     CHECK_INT(again.count, 1);
+    CHECK_INT(raise(SIGUSR1), 0);
+    CHECK_INT(eddy_loop_remove_signal_handler(loop, SIGUSR1), 0);
+    watch(loop, SIGUSR1, &again); /* also where no round lies between */
+    look(loop);
+    CHECK_INT(again.count, 1);
     CHECK_INT(heard.count, 0);
     eddy_loop_free(loop);
     check_same(SIGUSR1, &before);
@@ -442,6 +447,7 @@ static void remove_both(struct heard *heard)
 {
     CHECK_INT(eddy_loop_remove_signal_handler(heard->loop, SIGUSR1), 0);
     CHECK_INT(eddy_loop_remove_signal_handler(heard->loop, SIGUSR2), 0);
+    if (heard->data != NULL) watch(heard->loop, SIGUSR2, heard->data); /* it hears of what comes from now on */
 }
 
 TEST(handlers_removed_by_one_of_them, "")
@@ -457,6 +463,17 @@ TEST(handlers_removed_by_one_of_them, "")
     CHECK_INT(two.count, 0); /* though it had come */
     check_default(SIGUSR1);
     check_default(SIGUSR2);
+    one.data = &two;
+    watch(loop, SIGUSR1, &one);
+    watch(loop, SIGUSR2, &two);
+    CHECK_INT(raise(SIGUSR1), 0);
+    CHECK_INT(raise(SIGUSR2), 0);
+    CHECK_INT(eddy_loop_run(loop), 0);
+    CHECK_INT(one.count, 2);
+    CHECK_INT(two.count, 0);
+    CHECK_INT(raise(SIGUSR2), 0);
+    CHECK_INT(eddy_loop_run(loop), 0);
+    CHECK_INT(two.count, 1);
     eddy_loop_free(loop);
 }
 

@@ -6,8 +6,16 @@ use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
 
 #[derive(Debug)]
+enum Clock {
+    /// The system's, since then.
+    System(Instant),
+    /// Stands still until it is told how much time passes.
+    Virtual(Duration),
+}
+
+#[derive(Debug)]
 pub struct Timers {
-    start: Instant,
+    clock: Clock,
     heap: BinaryHeap<Reverse<(Duration, u64, usize)>>,
     set: u64,
     stale: usize,
@@ -15,14 +23,43 @@ pub struct Timers {
 
 impl Default for Timers {
     fn default() -> Timers {
-        Timers { start: Instant::now(), heap: BinaryHeap::new(), set: 0, stale: 0 }
+        Timers { clock: Clock::System(Instant::now()), heap: BinaryHeap::new(), set: 0, stale: 0 }
     }
 }
 
 impl Timers {
     /// Time since the loop was made, by a clock that never goes back.
     pub fn now(&self) -> Duration {
-        self.start.elapsed()
+        match self.clock {
+            Clock::System(start) => start.elapsed(),
+            Clock::Virtual(now) => now,
+        }
+    }
+
+    /// From now on by that clock. False: it is too late, something has been timed by the other one.
+    pub fn set_clock(&mut self, is_virtual: bool) -> bool {
+        let unused = self.set == 0;
+        if unused && is_virtual != self.is_virtual() {
+            let now = self.now();
+            self.clock = if is_virtual {
+                Clock::Virtual(now)
+            } else {
+                let start = Instant::now();
+                Clock::System(start.checked_sub(now).unwrap_or(start))
+            };
+        }
+        unused
+    }
+
+    pub fn is_virtual(&self) -> bool {
+        matches!(self.clock, Clock::Virtual(_))
+    }
+
+    /// So much time passes, by a virtual clock.
+    pub fn pass(&mut self, time: Duration) {
+        if let Clock::Virtual(now) = &mut self.clock {
+            *now = now.saturating_add(time);
+        }
     }
 
     /// A time too far away to be told is never.
@@ -80,6 +117,27 @@ mod tests {
         let mut timers = Timers::default();
         timers.set(Duration::MAX, 1);
         assert_eq!(timers.next(), None);
+    }
+
+    #[test]
+    fn virtual_time_passes_when_told_and_neither_clock_goes_back() {
+        let mut timers = Timers::default();
+        let begin = timers.now();
+        assert!(timers.set_clock(true));
+        let now = timers.now();
+        assert!(now >= begin);
+        timers.pass(Duration::from_secs(3600));
+        assert_eq!(timers.now(), now + Duration::from_secs(3600));
+        assert!(timers.set_clock(false));
+        assert!(timers.now() >= now);
+        assert!(timers.set_clock(true));
+        timers.set(Duration::from_secs(60), 1);
+        assert!(!timers.set_clock(false));
+        assert_eq!(timers.next(), Some(Duration::from_secs(60)));
+        timers.pass(Duration::from_secs(60));
+        assert_eq!(timers.pop(timers.now()), Some(1));
+        timers.pass(Duration::MAX);
+        timers.pass(Duration::MAX);
     }
 
     #[test]

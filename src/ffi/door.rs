@@ -566,14 +566,15 @@ macro_rules! callback {
 }
 pub(super) use callback;
 
+/// No version of a struct will ever be larger; a size that is was never one.
+const LARGEST: usize = 4096;
+
 /// A struct whose first field is its size, as its owner's header has it: read as far as both go, the
 /// rest zero. What this version does not know must not be asked for. NULL: all zero.
 ///
 /// # Safety
 /// `given` is NULL, or has as many bytes as its first field says; zero is a value of every field of `T`.
 pub(super) unsafe fn sized<T>(given: *const T) -> Result<T, Refusal> {
-    /// No version will ever be larger; a size that is was never one.
-    const LARGEST: usize = 4096;
     // SAFETY: the caller's promise.
     let mut known: T = unsafe { std::mem::zeroed() };
     if given.is_null() {
@@ -590,6 +591,34 @@ pub(super) unsafe fn sized<T>(given: *const T) -> Result<T, Refusal> {
     // SAFETY: as above.
     let asks_for_more = (size_of::<T>()..size).any(|at| unsafe { given.add(at).read() } != 0);
     if asks_for_more { Err(Refusal::Invalid) } else { Ok(known) }
+}
+
+/// The other way round: fills in a struct as far as its owner's header has it, and leaves its first field as it is. What
+/// this version does not know is 0.
+///
+/// # Safety
+/// `given` is NULL, or has as many bytes as its first field says; `T` has no padding.
+pub(super) unsafe fn give_sized<T>(given: *mut T, known: T) -> Result<(), Refusal> {
+    if given.is_null() {
+        return Err(Refusal::Invalid);
+    }
+    let given = given.cast::<u8>();
+    // SAFETY: the caller's promise; the size is looked at before anything behind it.
+    let size = unsafe { given.cast::<usize>().read_unaligned() };
+    if !(size_of::<usize>()..=LARGEST).contains(&size) {
+        return Err(Refusal::Invalid);
+    }
+    let (first, both) = (size_of::<usize>(), size.min(size_of::<T>()));
+    // SAFETY: no more than its owner says is there, and no more than ours has.
+    unsafe {
+        std::ptr::copy_nonoverlapping(
+            (&raw const known).cast::<u8>().add(first),
+            given.add(first),
+            both - first,
+        );
+        given.add(both).write_bytes(0, size - both);
+    }
+    Ok(())
 }
 
 /// # Safety

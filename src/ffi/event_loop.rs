@@ -270,6 +270,8 @@ pub extern "C" fn eddy_loop_set_exception_handler(
 }
 
 /// Milliseconds since the loop was made, by a clock that never goes back.
+///
+/// That clock is the system's monotonic one, unless eddy_loop_set_clock() has said otherwise.
 #[unsafe(no_mangle)]
 pub extern "C" fn eddy_loop_time(r#loop: *mut eddy_loop) -> u64 {
     door::ask("eddy_loop_time", r#loop, |hub, _| Ok(hub.time().as_millis() as u64))
@@ -301,4 +303,19 @@ pub extern "C" fn eddy_loop_set_busy_poll(r#loop: *mut eddy_loop, microseconds: 
         hub.set_busy_poll(Duration::from_micros(microseconds));
         Ok(())
     })
+}
+
+/// For tests: not 0, time stands still while the loop has something to do, and when it is idle jumps to
+/// the next timer. EDDY_ESTATE: something has been timed on it already.
+///
+/// Idle is a loop that has nobody to call, finds no descriptor ready and waits for no name to be looked up. What other
+/// threads and processes, or the network, will do a moment later is not waited for while a timer is set: the timer
+/// comes first. Without a timer the loop waits as ever, and no time passes. eddy_loop_run_once() lets no more time pass
+/// than its timeout says: 0 none, -1 as much as it takes to the next timer; so it moves the clock by steps.
+/// Every timer of the loop goes by this clock, eddy's own too; eddy_loop_time() and eddy_loop_timeout() tell its
+/// milliseconds; and it begins where the other one stood, so it never goes back either. 0: the system's clock again, on
+/// the same condition.
+#[unsafe(no_mangle)]
+pub extern "C" fn eddy_loop_set_clock(r#loop: *mut eddy_loop, virtual_clock: c_int) -> c_int {
+    door::status("eddy_loop_set_clock", r#loop, |hub, _| hub.set_clock(virtual_clock != 0))
 }

@@ -13,12 +13,14 @@
 //! belong to the next.
 
 mod call;
+mod clock;
 mod connecting;
 mod connection;
 mod custom;
 mod opening;
 mod serving;
 mod signals;
+mod stats;
 #[cfg(test)]
 mod tests;
 
@@ -32,6 +34,7 @@ pub use call::{Call, Read, Report};
 pub use connection::{Connection, Limits, face};
 pub use opening::{Adoption, Opening, Options, Target};
 pub use serving::{Listening, Server};
+pub use stats::Stats;
 
 use crate::callback::Callback;
 use crate::error::{Error, LentError, Refusal};
@@ -124,6 +127,8 @@ pub struct Hub {
     dirty: Vec<Id<Connection>>,
     lent_output: Option<Box<Buffer>>,
     round_calls: u32,
+    stats: Stats,
+    debug: Option<Box<stats::Debug>>,
     /// How much of the queue belongs to this round.
     round_queue: usize,
 
@@ -147,6 +152,8 @@ pub struct Hub {
     /// This run has begun a round.
     waited: bool,
     stopping: bool,
+    /// Neither stopping, nor is each callback looked at.
+    hurried: bool,
     ending: bool,
     /// Freed from within a callback: ends when the run returns.
     pub free_after_run: bool,
@@ -202,6 +209,8 @@ impl Hub {
             dirty: Vec::new(),
             lent_output: None,
             round_calls: 0,
+            stats: Stats::default(),
+            debug: None,
             round_queue: 0,
             reports: VecDeque::new(),
             reporting: false,
@@ -216,6 +225,7 @@ impl Hub {
             running: false,
             waited: false,
             stopping: false,
+            hurried: true,
             ending: false,
             free_after_run: false,
             watched: false,
@@ -259,17 +269,24 @@ impl Hub {
             // asyncio's rule: stopped before it runs, a loop makes one round without waiting.
             run.one_round = Some(Some(Duration::ZERO));
         }
+        self.set_pace();
         Ok(run)
     }
 
     /// The next one to call in a run; waits until there is somebody. None: the run is over.
     #[inline]
     pub fn step(&mut self, run: Run) -> io::Result<Option<Call>> {
+        if self.debug.is_some() {
+            self.callback_ends();
+        }
         loop {
             if self.stopping {
                 return Ok(None);
             }
             if let Some(call) = self.next_call() {
+                if self.debug.is_some() {
+                    self.callback_begins(&call);
+                }
                 return Ok(Some(call));
             }
             if self.waited && run.one_round.is_some() {
@@ -296,6 +313,7 @@ impl Hub {
         self.flush();
         self.running = false;
         self.stopping = false;
+        self.set_pace();
         self.rung = false;
         if self.has_work() {
             self.stir();
@@ -308,6 +326,11 @@ impl Hub {
 
     pub fn stop(&mut self) {
         self.stopping = true;
+        self.set_pace();
+    }
+
+    fn set_pace(&mut self) {
+        self.hurried = !self.stopping && self.debug.is_none();
     }
 
     /// The next one to call. None: there is nobody, or the round is over.
@@ -409,17 +432,12 @@ impl Hub {
     pub fn wait(&mut self, limit: Option<Duration>) -> io::Result<()> {
         self.flush();
         self.defer_events();
-        let timeout = if self.has_work() {
-            Some(Duration::ZERO)
-        } else {
-            match (limit, self.timers.next()) {
-                (Some(limit), Some(due)) => Some(limit.min(due)),
-                (limit, due) => limit.or(due),
-            }
-        };
-        self.poll.wait(timeout, &mut self.events)?;
+        self.poll.wait(self.patience(limit), &mut self.events)?;
         self.rung = false;
+        self.pass_time(limit);
         self.gather_due();
+        self.stats.turns += 1;
+        self.stats.callbacks += u64::from(self.round_calls);
         self.round_calls = 0;
         self.round_queue = self.queue.len();
         Ok(())
@@ -521,17 +539,8 @@ impl Hub {
         self.poll.raw_fd()
     }
 
-    /// How long until something is due; None: nothing is.
-    pub fn timeout(&self) -> Option<Duration> {
-        if self.has_work() { Some(Duration::ZERO) } else { self.timers.next() }
-    }
-
     pub fn set_busy_poll(&mut self, busy: Duration) {
         self.poll.busy = busy;
-    }
-
-    pub fn time(&self) -> Duration {
-        self.timers.now()
     }
 
     // ---- receipts ---------------------------------------------------------------------------------------------
@@ -706,9 +715,9 @@ impl Hub {
     /// Cancels everything that waits. What is owed to callbacks is then had from [`next_call`](Hub::next_call), as ever.
     pub fn end(&mut self) {
         self.flush();
-        self.ending = true;
         self.running = true;
         self.stopping = false;
+        self.set_pace();
         self.end_current();
         self.signal_handlers = None;
         for posted in self.remote.close() {
@@ -716,6 +725,10 @@ impl Hub {
                 let _ = self.post(callback, None);
             }
         }
+        if self.debug.is_some() {
+            self.report_leaks();
+        }
+        self.ending = true;
         for id in self.openings.ids() {
             self.end_opening(id);
         }

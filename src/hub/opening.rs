@@ -126,6 +126,16 @@ impl Opening {
     }
 }
 
+impl Opening {
+    pub(super) fn awaits_answer(&self) -> bool {
+        matches!(self.stage, Stage::Asked | Stage::AskedForLocal) && self.answer.is_none() && !self.canceled
+    }
+
+    pub(super) fn is_server(&self) -> bool {
+        self.client.is_some()
+    }
+}
+
 impl Hub {
     /// Connects, or listens when there is a `client` callback.
     pub fn open(

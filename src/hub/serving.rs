@@ -100,6 +100,17 @@ impl Server {
     }
 }
 
+impl Server {
+    pub(super) fn is_open(&self) -> bool {
+        !self.closed
+    }
+
+    /// How many wait for its end.
+    pub(super) fn waiters(&self) -> usize {
+        self.waiting.len()
+    }
+}
+
 impl Hub {
     pub(super) fn serve(
         &mut self,

@@ -24,6 +24,8 @@ pub struct Turn {
     end: usize,
     /// The byte at `start`, which a NUL may cover.
     covered: u8,
+    /// All that was ever received, of whatever stream.
+    pub received: u64,
     /// A copy of what was last shown and not taken: no NUL may cover what follows it.
     shown: Vec<u8>,
 }
@@ -44,7 +46,7 @@ impl Turn {
         let mut storage = Vec::new();
         storage.try_reserve_exact(READ_SIZE + 1).map_err(|_| NoMemory)?;
         storage.resize(READ_SIZE + 1, 0);
-        Ok(Turn { storage, own: None, start: 0, seen: 0, end: 0, covered: 0, shown: Vec::new() })
+        Ok(Turn { storage, own: None, start: 0, seen: 0, end: 0, covered: 0, received: 0, shown: Vec::new() })
     }
 
     /// Begins with what the stream has kept.
@@ -107,6 +109,7 @@ impl Turn {
     /// So many bytes have been received into the room.
     #[inline]
     pub fn received(&mut self, n: usize, reader: &mut Reader, pool: &mut Pool) -> Result<(), NoMemory> {
+        self.received += n as u64;
         let start = reader.skip(&self.storage[..n]);
         if reader.input.is_some() {
             pool.append(&mut reader.input, &self.storage[start..n])?;

@@ -6,6 +6,7 @@
 #define ENDS_WITH(type, field) (offsetof(type, field) + sizeof(((type *)0)->field) == sizeof(type))
 typedef char options_end_so[ENDS_WITH(eddy_options, delay) ? 1 : -1];
 typedef char ops_end_so[ENDS_WITH(eddy_transport_ops, release) ? 1 : -1];
+typedef char stats_end_so[ENDS_WITH(eddy_stats, connections_total) ? 1 : -1];
 typedef char codes_are_negative[EDDY_OK == 0 && EDDY_EINVAL == -1 && EDDY_ETIMEDOUT == -38 && EDDY_ECANCELED < 0 ? 1 : -1];
 typedef char never_is_never[EDDY_NEVER == UINT64_MAX ? 1 : -1];
 

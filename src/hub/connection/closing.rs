@@ -102,7 +102,7 @@ impl Hub {
                 .room(&mut connection.reader, &mut self.pool)
                 .map(|room| net::receive(socket, room))
             {
-                Ok(Ok(n)) if n > 0 => {}
+                Ok(Ok(n)) if n > 0 => self.turn.received += n as u64,
                 Ok(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                     connection.flags &= !is::READABLE;
                 }
@@ -167,7 +167,9 @@ impl Hub {
         room.resize(READ_SIZE, 0);
         for _ in 0..TURN_READS {
             match connection.socket.as_ref().map(|socket| net::receive(socket, &mut room)) {
-                Some(Ok(n)) if n > 0 && connection.reader.feed(&room[..n], &mut self.pool).is_ok() => {}
+                Some(Ok(n)) if n > 0 && connection.reader.feed(&room[..n], &mut self.pool).is_ok() => {
+                    self.turn.received += n as u64;
+                }
                 _ => return,
             }
         }
@@ -181,6 +183,9 @@ impl Hub {
             return;
         }
         connection.flags |= is::LOST;
+        if connection.socket.is_some() {
+            self.stats.connections_open -= 1;
+        }
         let lingering = connection.is(is::LINGERING);
         connection.discard_output(&mut self.pool);
         if connection.is(is::BLOCKED) {

@@ -8,6 +8,17 @@ use crate::error::Refusal;
 use crate::net;
 use crate::table::{Id, Kind};
 
+impl Connection {
+    pub(in crate::hub) fn drains(&self) -> usize {
+        self.rare.as_ref().map_or(0, |rare| rare.drains.len())
+    }
+
+    /// How many wait for its end.
+    pub(in crate::hub) fn waiters(&self) -> usize {
+        self.rare.as_ref().map_or(0, |rare| rare.closed.len())
+    }
+}
+
 impl Hub {
     /// A text about the connection, and its length: lent until the connection is gone.
     pub fn extra_info(&mut self, id: Id<Connection>, face: u64, name: &str) -> Result<Option<Lent>, Refusal> {

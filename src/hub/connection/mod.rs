@@ -436,6 +436,8 @@ impl Hub {
         if let Some(server) = made.server {
             self.client_came(server);
         }
+        self.stats.connections_open += 1;
+        self.stats.connections_total += 1;
         Ok(id)
     }
 
@@ -562,7 +564,7 @@ impl Hub {
     #[inline]
     pub fn next_line(&mut self) -> Option<Read> {
         let id = self.turn_of?;
-        if self.turn.is_searched() || self.turn_left == 0 || self.turn_drain.is_some() || self.stopping {
+        if self.turn.is_searched() || self.turn_left == 0 || self.turn_drain.is_some() || !self.hurried {
             return None;
         }
         let connection = self.connections.get_mut(id)?;

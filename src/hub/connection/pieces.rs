@@ -148,6 +148,7 @@ impl Hub {
         {
             // What went wrong, if it did, is told at the flush.
             piece.consume(sent);
+            self.stats.bytes_out += sent as u64;
         }
         if piece.is_empty() {
             self.owe_release(id, released);

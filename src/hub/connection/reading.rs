@@ -70,6 +70,7 @@ impl Connection {
         match net::receive_into(socket, rare.into.memory.room()) {
             Ok(n) if n > 0 => {
                 rare.into.received = n;
+                turn.received += n as u64;
                 if n < room && !self.is(is::MORE | is::ALWAYS_MORE) {
                     self.flags &= !is::READABLE;
                 }

@@ -138,7 +138,10 @@ impl Hub {
             && let Some(socket) = &connection.socket
         {
             match net::send(socket, bytes) {
-                Ok(some) => sent = some,
+                Ok(some) => {
+                    sent = some;
+                    self.stats.bytes_out += some as u64;
+                }
                 Err(error) if is_full(&error) => {}
                 Err(error) => {
                     self.break_off(id, &error);
@@ -189,7 +192,10 @@ impl Hub {
             let Some(id) = self.dirty.get(at).copied() else { break };
             if let Some(connection) = self.connections.get_mut(id) {
                 connection.flags &= !is::DIRTY;
-                match connection.send(&mut self.pool) {
+                let unsent = connection.unsent();
+                let sent = connection.send(&mut self.pool);
+                self.stats.bytes_out += (unsent - connection.unsent()) as u64;
+                match sent {
                     Sent::All => {}
                     other => self.did_not_send_all(id, other),
                 }
@@ -201,7 +207,9 @@ impl Hub {
 
     pub(super) fn flush_one(&mut self, id: Id<Connection>) {
         let Some(connection) = self.connections.get_mut(id) else { return };
+        let unsent = connection.unsent();
         let sent = connection.send(&mut self.pool);
+        self.stats.bytes_out += (unsent - connection.unsent()) as u64;
         self.did_not_send_all(id, sent);
     }
 
@@ -314,7 +322,7 @@ impl Hub {
         let connection = self.connections.get_mut(id)?;
         if connection.flags & (face::WRITER | is::LOST) != face::WRITER
             || self.turn_left == 0
-            || self.stopping
+            || !self.hurried
         {
             return None;
         }
