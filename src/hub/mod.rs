@@ -101,6 +101,8 @@ pub struct Hub {
     listeners: Table<Listening>,
     openings: Table<Opening>,
     posts: Table<Post>,
+    /// From other threads: never cancelled one by one, so they need no ticket.
+    posted: VecDeque<Callback>,
     /// Errors lent to callbacks.
     errors: Table<LentError>,
 
@@ -189,6 +191,7 @@ impl Hub {
             listeners: Table::new(Kind::Listener, loop_number, first_generation),
             openings: Table::new(Kind::Opening, loop_number, first_generation),
             posts: Table::new(Kind::Post, loop_number, first_generation),
+            posted: VecDeque::new(),
             errors,
             poll,
             timers: Timers::default(),
@@ -382,7 +385,7 @@ impl Hub {
             Kind::Opening => self.opening_turn(Id::from_number(number)),
             Kind::Server => self.server_turn(Id::from_number(number)),
             Kind::Post => self.post_turn(Id::from_number(number)),
-            Kind::Loop => self.signal_turn().or_else(|| self.report_turn()),
+            Kind::Loop => self.own_turn(),
             _ => None,
         }
     }
@@ -466,10 +469,7 @@ impl Hub {
         }
         for posted in self.remote.take() {
             match posted {
-                Posted::Call(callback) => {
-                    // Without memory for it the promise to call cannot be kept; but 2^20 of them is a program gone wild.
-                    let _ = self.post(callback, None);
-                }
+                Posted::Call(callback) => self.post_from_elsewhere(callback),
                 Posted::Answer(answer) => self.answered(answer),
             }
         }
@@ -615,6 +615,21 @@ impl Hub {
         Ok(self.receipt(Receipt::Post, id.place(), serial))
     }
 
+    fn post_from_elsewhere(&mut self, callback: Callback) {
+        if self.posted.is_empty() {
+            self.queue(self.number);
+        }
+        self.posted.push_back(callback);
+        self.waiting += 1;
+    }
+
+    fn next_from_elsewhere(&mut self) -> Option<Call> {
+        let callback = self.posted.pop_front()?;
+        self.waiting -= 1;
+        let error = self.ending.then(|| Box::new(Error::Canceled));
+        Some(Call::Loop { callback, error })
+    }
+
     fn post_due(&mut self, id: Id<Post>) {
         if let Some(post) = self.posts.get_mut(id)
             && !post.queued
@@ -666,12 +681,8 @@ impl Hub {
         }
     }
 
-    fn report_turn(&mut self) -> Option<Call> {
+    fn next_report(&mut self) -> Option<Call> {
         if self.round_reports == 0 {
-            self.reporting = !self.reports.is_empty();
-            if self.reporting {
-                self.queue(self.number);
-            }
             return None;
         }
         self.round_reports -= 1;
@@ -680,6 +691,18 @@ impl Hub {
             report.message = format!("{} ({count} times)", report.message);
         }
         Some(Call::Exception { callback: self.handler, report: Box::new(report) })
+    }
+
+    /// The loop's own turn: signals, reports, and what other threads have posted.
+    fn own_turn(&mut self) -> Option<Call> {
+        let call = self.signal_turn().or_else(|| self.next_report()).or_else(|| self.next_from_elsewhere());
+        if call.is_none() {
+            self.reporting = !self.reports.is_empty();
+            if self.reporting {
+                self.queue(self.number);
+            }
+        }
+        call
     }
 
     /// None: the default one, which prints a line.
@@ -722,8 +745,12 @@ impl Hub {
         self.signal_handlers = None;
         for posted in self.remote.close() {
             if let Posted::Call(callback) = posted {
-                let _ = self.post(callback, None);
+                self.post_from_elsewhere(callback);
             }
+        }
+        if !self.posted.is_empty() {
+            // Its turn may have been cut short above.
+            self.queue(self.number);
         }
         if self.debug.is_some() {
             self.report_leaks();

@@ -85,7 +85,7 @@ impl Hub {
             (self.openings.len() - listens, "connection", "being opened"),
             (listens, "server", "being started"),
             (timers, "eddy_loop_call_later", "waiting"),
-            (self.posts.len() - timers, "eddy_loop_call_soon", "waiting"),
+            (self.posts.len() - timers + self.posted.len(), "eddy_loop_call_soon", "waiting"),
             (writers, "writer", "open"),
             (servers, "server", "open"),
         ];

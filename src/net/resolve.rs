@@ -18,6 +18,7 @@ use crate::error::Error;
 const THREADS: usize = 64;
 /// A thread that nobody has needed for so long ends.
 const IDLE: Duration = Duration::from_secs(2);
+const STACK: usize = 2 << 20;
 
 /// What a question, known to its asker by a ticket, was answered.
 pub struct Answer {
@@ -123,7 +124,8 @@ impl Resolver {
             && let Some(me) = desk.free_place()
         {
             let shared = self.shared.clone();
-            let builder = thread::Builder::new().name("eddy-resolver".into());
+            // The size that it would have anyway: told, lest std look for another one in the environment.
+            let builder = thread::Builder::new().name("eddy-resolver".into()).stack_size(STACK);
             match sys::without_signals(|| builder.spawn(move || work(&shared, me))) {
                 Ok(thread) => desk.seat(me, Worker { thread: Some(thread), state: State::Idle }),
                 Err(error) if desk.count(State::Gone) == desk.workers.len() => {
