@@ -15,7 +15,7 @@
 //! - [`table`]: objects by ticket. [`callback`]: C functions, as the core knows them. [`memory`]: what callers lend for
 //!   longer than a call. [`error`]: what can go wrong.
 //!
-//! The core never calls anybody: [`hub::Hub::next_call`] says whom to call and with what, and the door calls C with nothing
+//! The core never calls anybody: [`hub::Hub::step`] says whom to call and with what, and the door calls C with nothing
 //! borrowed. So a callback may do anything, and never runs early.
 
 #![deny(unsafe_code)]

@@ -1,7 +1,8 @@
 //! The event loop's inside: it owns every object, by ticket, and is the only place where sockets and readers meet.
 //!
-//! It calls nobody. The door asks [`Hub::next_call`] whom to call, calls with nothing borrowed, and asks again; when there
-//! is nobody to call it asks [`Hub::wait`]. So a round goes:
+//! It calls nobody. The door asks [`Hub::step`] whom to call, calls with nothing borrowed, and asks again; a step waits for
+//! events once there is nobody to call. In between the door asks for what most of them are, in a way of their own:
+//! [`Hub::next_line`] and [`Hub::next_drained`]. So a round goes:
 //!
 //! 1. what was queued when the round began (posts, timers, streams that have something to tell), then the events, one
 //!    by one: each has its turn, in which everything it has to tell is told, and what its reads leave goes back to it;
