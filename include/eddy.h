@@ -310,7 +310,8 @@ eddy_op eddy_reader_readall(eddy_reader *reader, size_t max, eddy_read_cb cb, vo
  * and what there is stays too. */
 eddy_op eddy_reader_peek(eddy_reader *reader, size_t n, eddy_read_cb cb, void *arg);
 
-/* As eddy_reader_read(), into memory of yours, without a copy where that can be. Leave it alone until cb has run. */
+/* As eddy_reader_read(), into memory of yours, without a copy where that can be. Leave it alone until cb has
+ * run. */
 eddy_op eddy_reader_read_into(eddy_reader *reader, void *buffer, size_t n, eddy_read_cb cb, void *arg);
 
 /* The stream has ended, and nothing is left of it. */
@@ -379,7 +380,8 @@ int eddy_writer_abort(eddy_writer *writer);
 /* Closed or aborted by this side, or lost. */
 bool eddy_writer_is_closing(eddy_writer *writer);
 
-/* Of each drain from now on, and of what close has left to send: EDDY_ETIMEDOUT. 0 or EDDY_NEVER: none, the default. */
+/* Of each drain from now on, and of what close has left to send: EDDY_ETIMEDOUT. 0 or EDDY_NEVER: none,
+ * the default. */
 int eddy_writer_set_timeout(eddy_writer *writer, uint64_t timeout_ms);
 
 /* Defaults 65536 and 16384. SIZE_MAX for one of them: what the other says, 4 times or a quarter. */

@@ -56,6 +56,8 @@ pub enum Kind {
     Opening = 8,
     Post = 9,
     Listener = 10,
+    /// A connection's, where a timer is set for it: its other timers go by its own number.
+    Deadline = 11,
 }
 
 impl Kind {
@@ -67,8 +69,10 @@ impl Kind {
 
     pub fn of(number: usize) -> Option<Kind> {
         use Kind::*;
-        const ALL: [Kind; 11] =
-            [Connection, Loop, Server, Reader, Writer, Transport, Protocol, Error, Opening, Post, Listener];
+        const ALL: [Kind; 12] = [
+            Connection, Loop, Server, Reader, Writer, Transport, Protocol, Error, Opening, Post, Listener,
+            Deadline,
+        ];
         if number & layout::MARK != layout::MARK {
             return None;
         }

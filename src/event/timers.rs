@@ -65,16 +65,19 @@ impl Timers {
     /// A time too far away to be told is never.
     pub fn set(&mut self, delay: Duration, number: usize) {
         if let Some(due) = self.now().checked_add(delay) {
-            self.set += 1;
-            self.heap.push(Reverse((due, self.set, number)));
+            self.set_at(due, number);
         }
+    }
+
+    pub fn set_at(&mut self, due: Duration, number: usize) {
+        self.set += 1;
+        self.heap.push(Reverse((due, self.set, number)));
     }
 
     /// The next number that is due by `now`.
     pub fn pop(&mut self, now: Duration) -> Option<usize> {
         match self.heap.peek() {
             Some(Reverse((due, _, _))) if *due <= now => {
-                self.stale = self.stale.saturating_sub(1);
                 self.heap.pop().map(|Reverse((_, _, number))| number)
             }
             _ => None,
@@ -86,11 +89,12 @@ impl Timers {
         self.heap.peek().map(|Reverse((due, _, _))| due.saturating_sub(self.now()))
     }
 
-    /// So many of them are no longer wanted. Once half are not, those that `wanted` does not know are thrown out.
-    pub fn forget(&mut self, count: usize, wanted: impl Fn(usize) -> bool) {
+    /// So many of them are no longer wanted. Once half may not be, those that `wanted` does not know are thrown out. (Some
+    /// will have come up meanwhile; which, nobody counts.)
+    pub fn forget(&mut self, count: usize, wanted: impl Fn(Duration, usize) -> bool) {
         self.stale += count;
         if self.stale > 64 && self.stale > self.heap.len() / 2 {
-            self.heap.retain(|Reverse((_, _, number))| wanted(*number));
+            self.heap.retain(|Reverse((due, _, number))| wanted(*due, *number));
             self.stale = 0;
         }
     }
@@ -145,7 +149,7 @@ mod tests {
         let mut timers = Timers::default();
         for number in 0..10_000 {
             timers.set(Duration::from_secs(3600), number);
-            timers.forget(1, |_| false);
+            timers.forget(1, |_, _| false);
         }
         assert!(timers.heap.len() < 200);
     }

@@ -122,6 +122,6 @@ fn name(number: usize) -> Option<&'static str> {
         Kind::Transport => Some("eddy_transport"),
         Kind::Protocol => Some("eddy_protocol"),
         Kind::Error => Some("eddy_error"),
-        Kind::Connection | Kind::Opening | Kind::Post | Kind::Listener => None,
+        Kind::Connection | Kind::Opening | Kind::Post | Kind::Listener | Kind::Deadline => None,
     }
 }

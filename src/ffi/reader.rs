@@ -171,7 +171,8 @@ pub extern "C" fn eddy_reader_peek(
     read("eddy_reader_peek", reader, Want::Peek(n), cb, arg)
 }
 
-/// As eddy_reader_read(), into memory of yours, without a copy where that can be. Leave it alone until cb has run.
+/// As eddy_reader_read(), into memory of yours, without a copy where that can be. Leave it alone until cb has
+/// run.
 ///
 /// The callback's bytes lie there, and no NUL follows them.
 ///

@@ -173,10 +173,11 @@ pub extern "C" fn eddy_writer_is_closing(writer: *mut eddy_writer) -> bool {
     door::ask("eddy_writer_is_closing", writer, |hub, id| hub.is_closing(id, face::WRITER))
 }
 
-/// Of each drain from now on, and of what close has left to send: EDDY_ETIMEDOUT. 0 or EDDY_NEVER: none, the default.
+/// Of each drain from now on, and of what close has left to send: EDDY_ETIMEDOUT. 0 or EDDY_NEVER: none,
+/// the default.
 ///
-/// A drain that is late leaves everything as it is. A close that is late loses the connection: what was not sent yet
-/// is lost, the peer gets a reset, and eddy_writer_wait_closed() tells. Without one, close waits as long as the peer
+/// A drain that is late leaves everything as it is. A close that is late ends as by eddy_writer_abort(): what was not
+/// sent yet is lost, and the peer gets a reset; but eddy_writer_wait_closed() gets EDDY_ETIMEDOUT. Without one, close waits as long as the peer
 /// keeps it waiting, as in asyncio.
 #[unsafe(no_mangle)]
 pub extern "C" fn eddy_writer_set_timeout(writer: *mut eddy_writer, timeout_ms: u64) -> c_int {

@@ -480,6 +480,7 @@ impl Hub {
     fn due(&mut self, number: usize) {
         match Kind::of(number) {
             Some(Kind::Connection) => self.connection_timer(Id::from_number(number)),
+            Some(Kind::Deadline) => self.deadline_came(Id::behind_face(number, Kind::Deadline)),
             Some(Kind::Listener) => self.listener_timer(Id::from_number(number)),
             Some(Kind::Server) => self.server_timer(Id::from_number(number)),
             Some(Kind::Opening) => self.opening_timer(Id::from_number(number)),
@@ -491,8 +492,11 @@ impl Hub {
     /// So many timers are no longer wanted.
     fn forget_timers(&mut self, count: usize) {
         let (connections, posts, openings) = (&self.connections, &self.posts, &self.openings);
-        self.timers.forget(count, |number| match Kind::of(number) {
+        self.timers.forget(count, |due, number| match Kind::of(number) {
             Some(Kind::Connection) => connections.get(Id::from_number(number)).is_some(),
+            Some(Kind::Deadline) => connections
+                .get(Id::behind_face(number, Kind::Deadline))
+                .is_some_and(|connection| connection.deadline_timer() == Some(due)),
             Some(Kind::Post) => {
                 posts.get(Id::from_number(number)).is_some_and(|post| post.timed && !post.queued)
             }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
-use super::{Connection, Hub, TURN_READS, Waiting, decide_drains, face, is};
+use super::{Connection, Drain, Hub, TURN_READS, Waiting, decide_drains, face, is};
 use crate::callback::Callback;
 use crate::error::{Error, Refusal};
 use crate::hub::{Call, Receipt};
@@ -125,11 +125,8 @@ impl Hub {
         self.remove_if_over(id);
     }
 
-    /// A timer: a deadline, a lingering socket, or one that the kernel had no memory for.
+    /// A timer: a lingering socket, or one that the kernel had no memory for.
     pub(in crate::hub) fn connection_timer(&mut self, id: Id<Connection>) {
-        if self.deadline_came(id) {
-            return;
-        }
         let Some(connection) = self.connections.get_mut(id) else { return };
         if !connection.is(is::LINGERING) {
             connection.flags |= is::WRITABLE;
@@ -262,7 +259,8 @@ impl Hub {
                     && self.turn_of == Some(id)
                     && let Some(drain) = self.turn_drain.take_if(|drain| drain.serial == serial)
                 {
-                    connection.rare().drains.push_back(drain.into());
+                    let Waiting { callback, serial } = drain;
+                    connection.rare().drains.push_back(Drain { callback, serial, deadline: None });
                 }
                 let Some(rare) = connection.rare.as_deref_mut() else { return false };
                 let callback = if what == Receipt::Drain {

@@ -8,23 +8,46 @@ use std::time::Duration;
 use super::{Connection, Hub, face, is};
 use crate::error::{Error, Refusal};
 use crate::hub::Call;
-use crate::net;
-use crate::table::Id;
+use crate::table::{Id, Kind};
+
+/// What had come for a late read may be more than its stream's share of a round. It has so many turns for it, and then
+/// no more: a peer that always has some cannot move a deadline.
+const LATE_TURNS: u8 = 64;
+
+/// When something is late, and how much time it was given.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deadline {
+    due: Duration,
+    timeout: Duration,
+}
+
+impl Deadline {
+    fn after(now: Duration, timeout: Option<Duration>) -> Option<Deadline> {
+        let timeout = timeout?;
+        Some(Deadline { due: now.checked_add(timeout)?, timeout })
+    }
+
+    fn is_over(self, now: Duration) -> bool {
+        self.due <= now
+    }
+
+    fn error(self, what: &str) -> Error {
+        Error::TimedOut { what: format!("{what}: {} ms are over", self.timeout.as_millis()) }
+    }
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Deadlines {
     pub read_timeout: Option<Duration>,
     pub write_timeout: Option<Duration>,
-    /// When the read that waits is late.
-    read: Option<Duration>,
-    /// When what close had left to send must have gone out.
-    flush: Option<Duration>,
+    /// Of the read that waits; one that was served leaves its own behind.
+    read: Option<Deadline>,
+    /// Of what close had left to send.
+    flush: Option<Deadline>,
     /// When the timer that is under way comes up.
     timer: Option<Duration>,
-}
-
-fn timed_out(what: &str, timeout: Option<Duration>) -> Error {
-    Error::TimedOut { what: format!("{what}: {} ms are over", timeout.unwrap_or_default().as_millis()) }
+    /// How many turns the read that is late still has.
+    late_turns: u8,
 }
 
 impl Connection {
@@ -32,20 +55,16 @@ impl Connection {
         Some(&self.rare.as_ref()?.deadlines)
     }
 
-    /// When the next drain is late, the next to wait first: they came in that order, and a timeout that was shortened
-    /// meanwhile is looked at with the next one.
-    fn drain_deadline(&self) -> Option<Duration> {
-        self.rare.as_ref()?.drains.iter().filter_map(|drain| drain.due).min()
-    }
-
-    pub(super) fn has_timer(&self) -> bool {
-        self.deadlines().is_some_and(|deadlines| deadlines.timer.is_some())
+    /// When the timer that is under way comes up.
+    pub(in crate::hub) fn deadline_timer(&self) -> Option<Duration> {
+        self.deadlines()?.timer
     }
 
     fn next_deadline(&self) -> Option<Duration> {
-        let deadlines = self.deadlines()?;
-        let read = if self.reader.is_waiting() { deadlines.read } else { None };
-        [read, deadlines.flush, self.drain_deadline()].into_iter().flatten().min()
+        let rare = self.rare.as_ref()?;
+        let read = if self.reader.is_waiting() && !self.is(is::LATE) { rare.deadlines.read } else { None };
+        let drains = rare.drains.iter().map(|drain| drain.deadline);
+        drains.chain([read, rare.deadlines.flush]).flatten().map(|deadline| deadline.due).min()
     }
 }
 
@@ -75,97 +94,97 @@ impl Hub {
         let Some(connection) = self.connections.get_mut(id) else { return };
         connection.flags &= !is::LATE;
         let deadlines = &mut connection.rare().deadlines;
-        deadlines.read = deadlines.read_timeout.and_then(|timeout| now.checked_add(timeout));
+        let deadline = Deadline::after(now, deadlines.read_timeout);
+        deadlines.read = deadline;
         if deadlines.read_timeout.is_none() {
             connection.flags &= !is::TIMED;
         }
-        self.watch_deadlines(id, now);
+        self.keep_deadline(id, deadline);
     }
 
-    /// When a drain that is asked for now is late.
-    pub(super) fn drain_due(&self, id: Id<Connection>) -> Option<Duration> {
+    /// Of a drain that is asked for now.
+    pub(super) fn drain_deadline(&self, id: Id<Connection>) -> Option<Deadline> {
         let timeout = self.connections.get(id)?.deadlines()?.write_timeout?;
-        self.timers.now().checked_add(timeout)
+        Deadline::after(self.timers.now(), Some(timeout))
     }
 
     /// What is left to send must go out in time.
     pub(super) fn time_flush(&mut self, id: Id<Connection>) {
-        let now = self.timers.now();
-        let Some(connection) = self.connections.get_mut(id) else { return };
-        if let Some(rare) = &mut connection.rare
-            && let Some(timeout) = rare.deadlines.write_timeout
-        {
-            rare.deadlines.flush = now.checked_add(timeout);
-            self.watch_deadlines(id, now);
+        let Some(deadline) = self.drain_deadline(id) else { return };
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.rare().deadlines.flush = Some(deadline);
+            self.keep_deadline(id, Some(deadline));
         }
     }
 
-    /// Sees to it that a timer comes up for what comes first.
-    pub(super) fn watch_deadlines(&mut self, id: Id<Connection>, now: Duration) {
+    /// Sees to it that a timer comes up for it.
+    pub(super) fn keep_deadline(&mut self, id: Id<Connection>, deadline: Option<Deadline>) {
+        if let Some(Deadline { due, .. }) = deadline {
+            self.set_deadline(id, due);
+        }
+    }
+
+    fn set_deadline(&mut self, id: Id<Connection>, due: Duration) {
         let Some(connection) = self.connections.get_mut(id) else { return };
-        let Some(due) = connection.next_deadline() else { return };
         let timer = &mut connection.rare().deadlines.timer;
         if timer.is_none_or(|timer| due < timer) {
-            *timer = Some(due);
-            self.timers.set(due.saturating_sub(now), id.number());
+            let has_replaced_one = timer.replace(due).is_some();
+            self.timers.set_at(due, id.face(Kind::Deadline));
+            if has_replaced_one {
+                self.forget_timers(1);
+            }
         }
     }
 
-    /// True: the timer that came up was for this.
-    pub(super) fn deadline_came(&mut self, id: Id<Connection>) -> bool {
+    /// The timer of a connection's deadlines comes up.
+    pub(in crate::hub) fn deadline_came(&mut self, id: Id<Connection>) {
         let now = self.timers.now();
-        let Some(connection) = self.connections.get_mut(id) else { return false };
-        let waits = connection.reader.is_waiting();
-        let is_blocked = connection.writer.paused || connection.is(is::WRITING_PAUSED);
-        let is_open = !connection.is(is::LOST);
-        let Some(rare) = connection.rare.as_deref_mut() else { return false };
-        let deadlines = &mut rare.deadlines;
-        if deadlines.timer.is_none_or(|timer| timer > now) {
-            return false;
-        }
-        deadlines.timer = None;
-        let is_over = |due: Option<Duration>| due.is_some_and(|due| due <= now);
-        if is_over(deadlines.read) {
-            deadlines.read = None;
-            if waits {
-                // Received once more, whatever the poll knows: what has come by now is in time.
-                connection.flags |= is::LATE | is::READABLE;
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        match &mut connection.rare {
+            Some(rare) if rare.deadlines.timer.is_some_and(|timer| timer <= now) => {
+                rare.deadlines.timer = None;
             }
+            // An earlier one has taken its place.
+            _ => return,
         }
-        let give_up = is_over(deadlines.flush);
-        if give_up {
-            deadlines.flush = None;
+        if connection.is(is::BLOCKED) {
+            // Tried once more, whatever the poll knows: what the peer has made room for by now is in time.
+            connection.flags |= is::WRITABLE;
+            self.flush_one(id);
+        }
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let is_blocked = connection.writer.paused || connection.is(is::WRITING_PAUSED);
+        let is_leaving = !connection.is(is::LOST | is::ABORTED);
+        let Some(rare) = connection.rare.as_deref_mut() else { return };
+        let deadlines = &mut rare.deadlines;
+        if connection.reader.is_waiting() && deadlines.read.is_some_and(|read| read.is_over(now)) {
+            // The same for receiving.
+            connection.flags |= is::LATE | is::READABLE;
+            deadlines.late_turns = LATE_TURNS;
         }
         if is_blocked {
-            let timeout = deadlines.write_timeout;
-            let (late, waiting) =
-                std::mem::take(&mut rare.drains).into_iter().partition(|drain| is_over(drain.due));
-            rare.drains = waiting;
-            for drain in late {
-                rare.decided.push_back((drain.callback, Some(Box::new(timed_out("drain", timeout)))));
-                connection.flags |= is::ANSWERS;
+            for drain in std::mem::take(&mut rare.drains) {
+                match drain.deadline {
+                    Some(deadline) if deadline.is_over(now) => {
+                        rare.decided.push_back((drain.callback, Some(Box::new(deadline.error("drain")))));
+                    }
+                    _ => rare.drains.push_back(drain),
+                }
             }
         }
-        if give_up && is_open {
-            self.give_up(id);
+        let flush = rare.deadlines.flush.take_if(|flush| flush.is_over(now));
+        if let Some(flush) = flush
+            && is_leaving
+        {
+            // A peer does not take what close had left to send. It is as if this side had aborted, but for those who wait
+            // for the end.
+            rare.lost = Some(flush.error("close"));
+            self.abort(id);
         }
-        self.watch_deadlines(id, now);
+        if let Some(due) = self.connections.get(id).and_then(Connection::next_deadline) {
+            self.set_deadline(id, due);
+        }
         self.enqueue(id);
-        true
-    }
-
-    /// A peer does not take what close had left to send.
-    fn give_up(&mut self, id: Id<Connection>) {
-        let Some(connection) = self.connections.get_mut(id) else { return };
-        if connection.is(is::CUSTOM) {
-            return self.abort(id);
-        }
-        let error = timed_out("close", connection.deadlines().and_then(|deadlines| deadlines.write_timeout));
-        connection.flags |= is::ABORTED;
-        if let Some(socket) = &connection.socket {
-            net::reset_on_close(socket);
-        }
-        self.lose(id, Some(error));
     }
 
     /// The read that waits is late, and what it waits for has not come.
@@ -174,13 +193,20 @@ impl Hub {
         if !connection.is(is::LATE) {
             return None;
         }
+        let has_had_its_share = connection.is(is::QUEUED);
+        let deadlines = &mut connection.rare.as_mut()?.deadlines;
+        if has_had_its_share && deadlines.late_turns > 0 {
+            deadlines.late_turns -= 1;
+            return None;
+        }
+        let deadline = deadlines.read.take();
         connection.flags &= !is::LATE;
         if !connection.reader.is_waiting() {
             return None;
         }
-        let timeout = connection.deadlines().and_then(|deadlines| deadlines.read_timeout);
+        let error = Box::new(deadline?.error("read"));
         let callback = connection.disarm();
         self.waiting -= 1;
-        Some(Call::ReadFailed { callback, stream: id, error: Box::new(timed_out("read", timeout)) })
+        Some(Call::ReadFailed { callback, stream: id, error })
     }
 }

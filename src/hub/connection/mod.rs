@@ -11,11 +11,10 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::time::Duration;
 
 use socket2::Domain;
 
-use self::deadlines::Deadlines;
+use self::deadlines::{Deadline, Deadlines};
 use self::pieces::Pieces;
 use self::reading::Received;
 use super::custom::Custom;
@@ -194,14 +193,7 @@ pub(super) struct Waiting {
 struct Drain {
     callback: Callback,
     serial: u32,
-    due: Option<Duration>,
-}
-
-/// One that had nothing to wait for, and now waits in line.
-impl From<Waiting> for Drain {
-    fn from(Waiting { callback, serial }: Waiting) -> Drain {
-        Drain { callback, serial, due: None }
-    }
+    deadline: Option<Deadline>,
 }
 
 impl Rare {
@@ -252,6 +244,14 @@ impl Connection {
     #[inline]
     fn marks(&self) -> Marks {
         self.rare.as_ref().and_then(|rare| rare.marks).unwrap_or_default()
+    }
+
+    /// Why a lost connection is lost, for those who gave no time for it. (A close that was late is an end by this side.)
+    fn loss(&self) -> Error {
+        match self.rare.as_ref().and_then(|rare| rare.lost.as_ref()) {
+            None | Some(Error::TimedOut { .. }) => Error::Lost { errno: 0 },
+            Some(error) => error.clone(),
+        }
     }
 
     pub(super) fn is_closing(&self) -> bool {
@@ -499,7 +499,7 @@ impl Hub {
         let over = self.turn_of != Some(id) && self.connections.get(id).is_some_and(Connection::is_over);
         if over
             && let Some(gone) = self.connections.remove(id)
-            && gone.has_timer()
+            && gone.deadline_timer().is_some()
         {
             self.forget_timers(1);
         }

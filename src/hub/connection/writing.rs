@@ -335,12 +335,12 @@ impl Hub {
     pub fn drain(&mut self, id: Id<Connection>, callback: Callback) -> Result<i64, Refusal> {
         self.accepting()?;
         let serial = self.next_serial();
-        let due = self.drain_due(id);
+        let deadline = self.drain_deadline(id);
         let connection = self.alive(id, face::WRITER)?;
         match connection.exception().cloned() {
             // As in asyncio: an error that the reader has by now is told, one that comes later is not.
             Some(error) => connection.rare().decided.push_back((callback, Some(Box::new(error)))),
-            None => connection.rare().drains.push_back(Drain { callback, serial, due }),
+            None => connection.rare().drains.push_back(Drain { callback, serial, deadline }),
         }
         connection.flags |= is::ANSWERS;
         if connection.is(is::CLOSING) {
@@ -348,9 +348,7 @@ impl Hub {
         }
         self.waiting += 1;
         self.enqueue(id);
-        if due.is_some() {
-            self.watch_deadlines(id, self.timers.now());
-        }
+        self.keep_deadline(id, deadline);
         Ok(self.receipt(Receipt::Drain, id.place(), serial))
     }
 
@@ -361,8 +359,7 @@ impl Hub {
         let error = if !connection.is(face::WRITER) {
             Some(Error::Canceled)
         } else if connection.is(is::LOST) {
-            let lost = connection.rare.as_ref().and_then(|rare| rare.lost.clone());
-            Some(lost.unwrap_or(Error::Lost { errno: 0 }))
+            Some(connection.loss())
         } else {
             None
         };
@@ -373,15 +370,18 @@ impl Hub {
     /// Its turn ends before that drain was answered: it gets in line.
     #[cold]
     pub(super) fn defer_turn_drain(&mut self, id: Id<Connection>) {
-        let Some(drain) = self.turn_drain.take() else { return };
+        let Some(Waiting { callback, serial }) = self.turn_drain.take() else { return };
+        // Whoever drained may have written much since.
+        let deadline = self.drain_deadline(id);
         if let Some(connection) = self.connections.get_mut(id) {
             let freed = !connection.is(face::WRITER);
-            connection.rare().drains.push_back(drain.into());
+            connection.rare().drains.push_back(Drain { callback, serial, deadline });
             connection.flags |= is::ANSWERS;
             if freed {
                 decide_drains(connection, Some(Error::Canceled));
             }
         }
+        self.keep_deadline(id, deadline);
         self.again(id);
     }
 
@@ -396,13 +396,13 @@ impl Hub {
         let lost = connection.is(is::LOST);
         let later = connection.is(is::DRAIN_LATER) && !lost;
         connection.flags &= !is::DRAIN_LATER;
+        let loss = lost.then(|| connection.loss());
         let rare = connection.rare.as_deref_mut()?;
         let told = match rare.decided.pop_front() {
             Some(told) => Some(told),
             None => {
-                let failed = lost.then(|| rare.lost.clone().unwrap_or(Error::Lost { errno: 0 }));
-                if failed.is_some() || !(paused || later) {
-                    rare.drains.pop_front().map(|drain| (drain.callback, failed.map(Box::new)))
+                if lost || !(paused || later) {
+                    rare.drains.pop_front().map(|drain| (drain.callback, loss.map(Box::new)))
                 } else {
                     None
                 }
