@@ -159,6 +159,11 @@ TEST(an_address_that_fails_gives_way_at_once, "O8 O4")
         CHECK(open_to(loop, &opened, "pair.test", hosts.port, patient[i]) < 10000);
         check_peer(&opened, ALIVE, hosts.port);
     }
+    names_answer(SILENT, REFUSING);
+    names.answers[2] = ALIVE;
+    GOT(third); /* though the first is still on its way */
+    CHECK_ELAPSED(300, open_to(loop, &third, "three.test", hosts.port, EDDY_OPTIONS(.happy_eyeballs_ms = 300)));
+    check_peer(&third, ALIVE, hosts.port);
     eddy_loop_free(loop);
     hosts_end(&hosts);
 }
@@ -299,7 +304,7 @@ TEST(a_deadline_tells_all_that_was_tried, "O5 O6")
     eddy_loop *loop = eddy_loop_new();
     names_answer(SILENT, REFUSING);
     names.answers[2] = "127.0.0.4";
-    const uint64_t ms = 200 * (uint64_t)eddy_test_slow();
+    const uint64_t ms = 400 * (uint64_t)eddy_test_slow(); /* more than one head start */
     GOT(opened);
     open_to(loop, &opened, "many.test", hosts.port, EDDY_OPTIONS(.timeout_ms = ms, .happy_eyeballs_ms = 20));
     check_failed(&opened, EDDY_ETIMEDOUT,

@@ -176,6 +176,7 @@ TEST(a_server_without_a_common_port_has_one_for_each_address, "V7")
         struct sockaddr_in6 address = plain_v6("::", (uint16_t)(40000 + i));
         taken[i] = plain_ok(socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0), "socket");
         plain_set(taken[i], IPPROTO_IPV6, IPV6_V6ONLY, 1, "IPV6_V6ONLY");
+        plain_set(taken[i], SOL_SOCKET, SO_REUSEPORT, 1, "SO_REUSEPORT"); /* others may join: not by chance */
         plain_ok(bind(taken[i], (struct sockaddr *)&address, sizeof address), "bind");
         plain_ok(listen(taken[i], 1), "listen");
     }
