@@ -494,6 +494,37 @@ TEST(a_connection_that_is_made_counts_though_the_loop_looks_too_late, "O6")
     hosts_end(&hosts);
 }
 
+/* As another loop does it: poll(2) for the descriptor, for as long as eddy_loop_timeout() says. */
+static uint64_t open_from_outside(eddy_loop *loop, struct got *opened, uint16_t port, const eddy_options *options)
+{
+    struct pollfd watched = { .fd = eddy_loop_fd(loop), .events = POLLIN };
+    uint64_t begun = plain_now();
+    int before = opened->count;
+    START(opened, eddy_open_connection(loop, "pair.test", port, options, got_stream, opened));
+    while (opened->count == before) {
+        plain_ok(poll(&watched, 1, eddy_loop_timeout(loop)), "poll");
+        CHECK(eddy_loop_run_once(loop, 0) >= 0);
+        CHECK(plain_now() - begun < 10000 * (uint64_t)eddy_test_slow());
+    }
+    return plain_now() - begun;
+}
+
+TEST(another_loop_is_told_in_time, "O8 O6")
+{
+    struct hosts hosts = hosts_begin();
+    eddy_loop *loop = eddy_loop_new();
+    names_answer(SILENT, ALIVE);
+    GOT(opened);
+    GOT(late);
+    CHECK_ELAPSED(100, open_from_outside(loop, &opened, hosts.port, EDDY_OPTIONS(.happy_eyeballs_ms = 100)));
+    check_peer(&opened, ALIVE, hosts.port);
+    CHECK_ELAPSED(200, open_from_outside(loop, &late, hosts.port, EDDY_OPTIONS(.happy_eyeballs_ms = EDDY_NEVER,
+                                                                               .timeout_ms = 200)));
+    CHECK_INT(late.code, EDDY_ETIMEDOUT);
+    eddy_loop_free(loop);
+    hosts_end(&hosts);
+}
+
 /* ---- the resolver -------------------------------------------------------------------------------------- */
 
 TEST(names_that_are_stuck_hold_up_no_other, "O3 O6")
@@ -585,6 +616,49 @@ TEST(threads_with_no_name_to_resolve_end, "")
     CHECK(threads() > before);
     eddy_loop_free(loop);
     CHECK_INT(threads(), before); /* one that is idle ends with its loop */
+    hosts_end(&hosts);
+}
+
+/* This program's pthread_create stands before the C library's, also for libeddy. */
+static atomic_bool no_more_threads;
+
+int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *arg)
+{
+    int (*real)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+    if (atomic_load(&no_more_threads)) return EAGAIN;
+    *(void **)&real = dlsym(RTLD_NEXT, "pthread_create");
+    return real(thread, attributes, run, arg);
+}
+
+TEST(without_a_thread_for_it_a_name_is_told_so_or_waits, "O3")
+{
+    struct hosts hosts = hosts_begin();
+    int before = threads();
+    eddy_loop *loop = eddy_loop_new();
+    GOT(refused);
+    GOT(stuck);
+    GOT(queued);
+    GOT(literal);
+    names_answer(ALIVE, NULL);
+    atomic_store(&no_more_threads, true);
+    open_to(loop, &refused, "quick.test", hosts.port, NULL);
+    check_failed(&refused, EDDY_ESYSTEM, "resolve quick.test: Resource temporarily unavailable");
+    CHECK_INT(refused.system, EAGAIN);
+    open_to(loop, &literal, ALIVE, hosts.port, NULL);
+    check_peer(&literal, ALIVE, hosts.port);
+    atomic_store(&no_more_threads, false);
+    START(&stuck, eddy_open_connection(loop, "stuck.test", hosts.port, NULL, got_stream, &stuck));
+    RUN_UNTIL(loop, atomic_load(&names.asked) == 1);
+    atomic_store(&no_more_threads, true);
+    START(&queued, eddy_open_connection(loop, "quick.test", hosts.port, NULL, got_stream, &queued));
+    end_pump(loop, 20);
+    CHECK_INT(queued.count, 0);
+    sem_post(&names.gate); /* the one thread that there is comes to it */
+    RUN_UNTIL(loop, stuck.count > 0 && queued.count > 0);
+    CHECK_INT(stuck.code + queued.code, 0);
+    atomic_store(&no_more_threads, false);
+    eddy_loop_free(loop);
+    CHECK_INT(threads(), before);
     hosts_end(&hosts);
 }
 
