@@ -7,11 +7,13 @@
  *     of another thread's loop is refused with an error; it is never undefined behaviour.
  *  2. A loop and all its handles belong to the thread that made the loop, or attached it. From elsewhere
  *     only eddy_loop_call_soon_threadsafe() may be called. After fork() the child may free what it
- *     inherited, and make loops of its own.
+ *     inherited, and make loops of its own. A thread that ends takes its loops along, and so does exit()
+ *     with those of the thread that calls it: descriptors are closed, and nobody is called any more.
  *  3. Your functions are called from within eddy_loop_run(), _run_forever(), _run_once() and
  *     eddy_loop_free(), and from nowhere else: never from within the call that started the operation. You
  *     may call anything in this header from within them, except the three that run, for the same loop;
- *     eddy_loop_free() then waits until run returns. They may not throw, longjmp or end the thread.
+ *     eddy_loop_free() then waits until run returns. They may not throw, longjmp or end the thread, and the
+ *     thread may not be cancelled (pthread_cancel) while it runs a loop.
  *  4. Calls that return eddy_op start something. Not negative: accepted, and the callback will run exactly
  *     once, whatever happens. Negative: refused, and it will never run. Other calls return 0, or a negative
  *     code. Refusals tell of the caller's mistakes; callbacks tell of the world's.
@@ -23,12 +25,13 @@
  *     reader. Freeing anything, at any time, inside any callback, twice, or freeing NULL, is safe. Reads and
  *     drains then end with EDDY_ECANCELED. The callback of eddy_writer_wait_closed() is the last of its
  *     connection, also after eddy_writer_free(): free what its callbacks share there. Standing callbacks
- *     (clients, exceptions) run any number of times, and never again once the call that ends them has
- *     returned.
+ *     (clients, signals, exceptions) run any number of times, and never again once the call that ends them
+ *     has returned.
  *  7. Options may be NULL. A zero field asks for the default.
  *  8. What a code cannot tell (a handle that is no good, a refusal by a call that returns no code, a client
  *     that could not be accepted) goes to the exception handler of the calling thread's loop, from its next
- *     run. Nothing is printed but by the default one, and no signal is raised or handled. */
+ *     run. Nothing is printed but by the default one. No signal is raised, and none is handled but those that
+ *     eddy_loop_add_signal_handler() asks for, in front of the handlers that the program has. */
 #ifndef EDDY_H
 #define EDDY_H
 
@@ -177,8 +180,8 @@ int eddy_loop_call_soon_threadsafe(eddy_loop *loop, eddy_loop_cb cb, void *arg);
 int eddy_loop_cancel(eddy_loop *loop, eddy_op op);
 
 /* fn runs from the loop when the process has got this signal; it replaces the one that was there.
- * EDDY_EINVAL: no such signal, or none that a handler can do something about (SIGKILL, SIGSTOP, SIGSEGV, SIGBUS,
- * SIGFPE, SIGILL). */
+ * EDDY_EINVAL: no such signal, or none that a handler can do something about: SIGKILL, SIGSTOP,
+ * SIGSEGV, SIGBUS, SIGFPE, SIGILL. */
 int eddy_loop_add_signal_handler(eddy_loop *loop, int signum, eddy_fn fn, void *arg);
 
 /* EDDY_ESTATE: this loop has none for this signal. The signal does again what it did before. */

@@ -285,7 +285,7 @@ TEST(the_environment_is_looked_at_once, "")
 
 static uint64_t blocked_signals(const char *task)
 {
-    char path[128], line[256];
+    char path[320], line[256];
     unsigned long long mask = 0;
     snprintf(path, sizeof path, "/proc/self/task/%s/status", task);
     FILE *file = fopen(path, "r");

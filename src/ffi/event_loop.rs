@@ -220,8 +220,8 @@ pub extern "C" fn eddy_loop_cancel(r#loop: *mut eddy_loop, op: eddy_op) -> c_int
 }
 
 /// fn runs from the loop when the process has got this signal; it replaces the one that was there.
-/// EDDY_EINVAL: no such signal, or none that a handler can do something about (SIGKILL, SIGSTOP, SIGSEGV, SIGBUS,
-/// SIGFPE, SIGILL).
+/// EDDY_EINVAL: no such signal, or none that a handler can do something about: SIGKILL, SIGSTOP,
+/// SIGSEGV, SIGBUS, SIGFPE, SIGILL.
 ///
 /// asyncio: add_signal_handler(), but in any thread, and several loops may watch the same signal: each is told. A
 /// standing callback: it runs any number of times, once for all signals of one number that come between two rounds of
@@ -279,7 +279,10 @@ pub extern "C" fn eddy_loop_time(r#loop: *mut eddy_loop) -> u64 {
 
 /// To watch from another loop: readable whenever eddy_loop_run_once(loop, 0) has work. -1: no loop.
 ///
-/// Timers do not make it readable; eddy_loop_timeout() tells when the next is due.
+/// Timers do not make it readable; eddy_loop_timeout() tells when the next is due, and is to be asked again after each
+/// round. Watched once it has been asked for, it becomes readable also when something is started between two rounds:
+/// a write, a read of what is buffered, a call, a timer that is due before the others. By level or by edge; it stays the
+/// loop's own, and is to be closed by nobody.
 #[unsafe(no_mangle)]
 pub extern "C" fn eddy_loop_fd(r#loop: *mut eddy_loop) -> c_int {
     door::ask("eddy_loop_fd", r#loop, |hub, _| Ok(Some(hub.watch()))).unwrap_or(-1)

@@ -60,7 +60,8 @@ def the_examples_are_short_and_tell_how_to_compile_them():
     for name in sorted(os.listdir(directory)):
         source = text("examples-c", name)
         program = name.removesuffix(".c")
-        assert f"\n *     cc {name} $(pkg-config --cflags --libs eddy) -o {program}\n" in source, name
+        libraries = "eddy glib-2.0" if "glib" in name else "eddy"
+        assert f"\n *     cc {name} $(pkg-config --cflags --libs {libraries}) -o {program}\n" in source, name
         assert len(source.splitlines()) < 80, f"{name} is long"
         assert f"examples-c/{name}" in README, f"README.md does not name {name}"
 
