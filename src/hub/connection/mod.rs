@@ -285,7 +285,7 @@ impl Connection {
         self.reader.eof
             || self.reader.canceled
             || self.is(is::FAILED | is::INTO)
-            || matches!(self.reader.want, Want::Some(0) | Want::Exactly(0))
+            || matches!(self.reader.want, Want::Some(0) | Want::Exactly(0) | Want::Peek(0))
     }
 
     /// asyncio's back-pressure: reading pauses above twice the limit, and goes on at the limit, or when somebody waits

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use super::writing::is_full;
 use super::{Connection, Hub, face, is};
 use crate::callback::Callback;
 use crate::error::Refusal;
@@ -144,11 +145,19 @@ impl Hub {
         if connection.writer.output.is_none()
             && connection.is(is::WRITABLE)
             && let Some(socket) = &connection.socket
-            && let Ok(sent) = net::send(socket, memory.bytes())
         {
-            // What went wrong, if it did, is told at the flush.
-            piece.consume(sent);
-            self.stats.bytes_out += sent as u64;
+            match net::send(socket, memory.bytes()) {
+                Ok(sent) => {
+                    piece.consume(sent);
+                    self.stats.bytes_out += sent as u64;
+                }
+                Err(error) if is_full(&error) => {}
+                Err(error) => {
+                    self.break_off(id, &error);
+                    self.owe_release(id, released);
+                    return Ok(false);
+                }
+            }
         }
         if piece.is_empty() {
             self.owe_release(id, released);

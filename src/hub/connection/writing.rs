@@ -428,7 +428,7 @@ fn can_write_eof(connection: &Connection) -> bool {
 }
 
 /// The socket takes no more for now. (A kernel without memory says so in other words, and never says when it has some.)
-fn is_full(error: &io::Error) -> bool {
+pub(super) fn is_full(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock
         || matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ENOMEM))
 }
