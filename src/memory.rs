@@ -21,6 +21,7 @@ impl Memory {
         Memory { start: start as usize, len }
     }
 
+    #[allow(clippy::len_without_is_empty)]
     pub fn len(self) -> usize {
         self.len
     }

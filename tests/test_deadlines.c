@@ -408,6 +408,62 @@ TEST(a_timeout_is_for_the_reads_that_follow, "")
     end_free(&end);
 }
 
+static void read_between_two_timeouts(struct got *got, void *data)
+{
+    const uint64_t *timeouts = data;
+    got->then = NULL;
+    CHECK_INT(eddy_reader_set_timeout(got->reader, timeouts[0]), 0);
+    START(got, eddy_reader_readline(got->reader, got_read, got));
+    CHECK_INT(eddy_reader_set_timeout(got->reader, timeouts[1]), 0);
+}
+
+TEST(also_when_all_that_happens_in_one_callback, "")
+{
+    for (int timed = 0; timed < 2; timed++) {
+        struct end end = end_tcp(NULL);
+        uint64_t timeouts[] = { timed ? 10 : 0, timed ? 0 : 10 };
+        GOT(line);
+        line.then = read_between_two_timeouts;
+        line.data = timeouts;
+        plain_send_text(end.peer, "one\n");
+        START(&line, eddy_reader_readline(end.reader, got_read, &line));
+        RUN_UNTIL(end.loop, line.count);
+        end_pump(end.loop, 40);
+        CHECK_INT(line.count, timed ? 2 : 1);
+        if (timed) CHECK_LATE(line, 2);
+        if (timed) START(&line, eddy_reader_readline(end.reader, got_read, &line));
+        plain_send_text(end.peer, "two\n");
+        end_pump(end.loop, 40);
+        CHECK_INT(line.count, timed ? 3 : 2);
+        CHECK_BYTES(line.bytes, line.len, "two\n");
+        end_free(&end);
+    }
+}
+
+static void read_on_after_a_late_line(struct got *got, void *data)
+{
+    (void)data;
+    got->then = NULL;
+    START(got, eddy_reader_readline(got->reader, got_read, got));
+}
+
+TEST(a_read_after_one_that_was_only_just_in_time_has_its_own_time, "")
+{
+    struct end end = end_tcp(NULL);
+    GOT(line);
+    line.then = read_on_after_a_late_line;
+    CHECK_INT(eddy_reader_set_timeout(end.reader, 20), 0);
+    START(&line, eddy_reader_readline(end.reader, got_read, &line));
+    CHECK(eddy_loop_call_soon(end.loop, send_and_sleep, &end) >= 0);
+    RUN_UNTIL(end.loop, line.count);
+    const uint64_t begun = microseconds();
+    CHECK_INT(line.code, 0);
+    RUN_UNTIL(end.loop, line.count == 2);
+    CHECK_LATE(line, 2);
+    CHECK(microseconds() - begun >= 15000);
+    end_free(&end);
+}
+
 TEST(an_old_deadline_does_not_reach_a_later_read, "")
 {
     static const uint64_t none[] = { 0, EDDY_NEVER, EDDY_NEVER - 1, 3600000 };

@@ -1,7 +1,8 @@
 //! Deadlines: of the read that waits, of each drain, and of the flush in close.
 //!
 //! A connection has one timer under way, for whichever comes first. One that comes up too early, since what it was for
-//! has been served by then, is set again for the next: so a read that is served in time costs a look at the clock.
+//! has been served by then, is set again for the next. A read that is asked for in its stream's own turn gets its deadline
+//! when the turn ends, if it still waits: so those that are served at once cost nothing, and the others a look at the clock.
 
 use std::time::Duration;
 
@@ -40,8 +41,9 @@ impl Deadline {
 pub(super) struct Deadlines {
     pub read_timeout: Option<Duration>,
     pub write_timeout: Option<Duration>,
-    /// Of the read that waits; one that was served leaves its own behind.
+    /// Of the read with this serial, which need not be the one that waits now; None: it has none.
     read: Option<Deadline>,
+    read_serial: u32,
     /// Of what close had left to send.
     flush: Option<Deadline>,
     /// When the timer that is under way comes up.
@@ -60,9 +62,16 @@ impl Connection {
         self.deadlines()?.timer
     }
 
+    /// Of the read that waits.
+    fn read_deadline(&self) -> Option<Deadline> {
+        let deadlines = self.deadlines()?;
+        let is_its = self.reader.is_waiting() && self.reader.serial == deadlines.read_serial;
+        if is_its { deadlines.read } else { None }
+    }
+
     fn next_deadline(&self) -> Option<Duration> {
         let rare = self.rare.as_ref()?;
-        let read = if self.reader.is_waiting() && !self.is(is::LATE) { rare.deadlines.read } else { None };
+        let read = if self.is(is::LATE) { None } else { self.read_deadline() };
         let drains = rare.drains.iter().map(|drain| drain.deadline);
         drains.chain([read, rare.deadlines.flush]).flatten().map(|deadline| deadline.due).min()
     }
@@ -71,6 +80,9 @@ impl Connection {
 impl Hub {
     /// Of each read from now on. None: as long as it takes.
     pub fn set_read_timeout(&mut self, id: Id<Connection>, timeout: Option<Duration>) -> Result<(), Refusal> {
+        if self.alive(id, face::READER)?.reader.is_waiting() {
+            self.time_read(id);
+        }
         let connection = self.alive(id, face::READER)?;
         connection.rare().deadlines.read_timeout = timeout;
         connection.flags |= is::TIMED;
@@ -87,18 +99,23 @@ impl Hub {
         Ok(())
     }
 
-    /// A read has just been asked for.
-    #[cold]
+    /// A read waits that may not have its deadline yet.
+    #[inline(never)]
     pub(super) fn time_read(&mut self, id: Id<Connection>) {
-        let now = self.timers.now();
         let Some(connection) = self.connections.get_mut(id) else { return };
-        connection.flags &= !is::LATE;
+        let serial = connection.reader.serial;
         let deadlines = &mut connection.rare().deadlines;
-        let deadline = Deadline::after(now, deadlines.read_timeout);
-        deadlines.read = deadline;
+        if deadlines.read_serial == serial {
+            return;
+        }
+        deadlines.read_serial = serial;
+        deadlines.read = None;
         if deadlines.read_timeout.is_none() {
             connection.flags &= !is::TIMED;
+            return;
         }
+        let deadline = Deadline::after(self.timers.now(), deadlines.read_timeout);
+        deadlines.read = deadline;
         self.keep_deadline(id, deadline);
     }
 
@@ -153,11 +170,12 @@ impl Hub {
             self.flush_one(id);
         }
         let Some(connection) = self.connections.get_mut(id) else { return };
+        let is_late = connection.read_deadline().is_some_and(|read| read.is_over(now));
         let is_blocked = connection.writer.paused || connection.is(is::WRITING_PAUSED);
         let is_leaving = !connection.is(is::LOST | is::ABORTED);
         let Some(rare) = connection.rare.as_deref_mut() else { return };
         let deadlines = &mut rare.deadlines;
-        if connection.reader.is_waiting() && deadlines.read.is_some_and(|read| read.is_over(now)) {
+        if is_late {
             // The same for receiving.
             connection.flags |= is::LATE | is::READABLE;
             deadlines.late_turns = LATE_TURNS;
@@ -193,18 +211,16 @@ impl Hub {
         if !connection.is(is::LATE) {
             return None;
         }
+        // One that was served meanwhile was not late: another may wait by now.
+        let late = connection.read_deadline();
         let has_had_its_share = connection.is(is::QUEUED);
         let deadlines = &mut connection.rare.as_mut()?.deadlines;
-        if has_had_its_share && deadlines.late_turns > 0 {
+        if late.is_some() && has_had_its_share && deadlines.late_turns > 0 {
             deadlines.late_turns -= 1;
             return None;
         }
-        let deadline = deadlines.read.take();
         connection.flags &= !is::LATE;
-        if !connection.reader.is_waiting() {
-            return None;
-        }
-        let error = Box::new(deadline?.error("read"));
+        let error = Box::new(late?.error("read"));
         let callback = connection.disarm();
         self.waiting -= 1;
         Some(Call::ReadFailed { callback, stream: id, error })

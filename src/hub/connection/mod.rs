@@ -555,7 +555,10 @@ impl Hub {
         if self.turn.finish(&mut connection.reader, &mut self.pool).is_err() {
             return self.lose(id, Some(no_memory()));
         }
-        if connection.is(is::LOST) || connection.faces() == 0 {
+        if connection.is(is::LOST | is::TIMED) || connection.faces() == 0 {
+            if connection.is(is::TIMED) && connection.reader.is_waiting() {
+                self.time_read(id);
+            }
             self.remove_if_over(id);
         }
     }

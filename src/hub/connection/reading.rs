@@ -172,9 +172,7 @@ impl Hub {
             return None;
         }
         let connection = self.connections.get_mut(id)?;
-        if connection.flags & (face::READER | is::TIMED) != face::READER
-            || connection.reader.is_waiting()
-            || connection.reader.input.is_some()
+        if !connection.is(face::READER) || connection.reader.is_waiting() || connection.reader.input.is_some()
         {
             return None;
         }
@@ -202,7 +200,7 @@ impl Hub {
             self.enqueue(id);
         }
         self.waiting += 1;
-        if self.connections.get(id).is_some_and(|connection| connection.is(is::TIMED)) {
+        if !turn_is_here && self.connections.get(id).is_some_and(|connection| connection.is(is::TIMED)) {
             self.time_read(id);
         }
         Ok(self.receipt(Receipt::Read, id.place(), serial))
