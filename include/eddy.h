@@ -275,6 +275,13 @@ eddy_op eddy_open_socket(eddy_loop *loop, intptr_t fd, const eddy_options *optio
 eddy_op eddy_start_socket_server(eddy_loop *loop, eddy_stream_cb client_cb, intptr_t fd,
                                  const eddy_options *options, eddy_server_cb cb, void *arg);
 
+/* Pipes, FIFOs, terminals, stdin and stdout; -1: that direction is not there. Eddy's own, unless refused; but
+ * 0, 1 and 2 stay open, and a copy is used. EDDY_ENOTSUP: files, and whatever else cannot be waited for.
+ * Nothing to read from: the reader is NULL. Nothing to write to: the writer refuses to write, and is there to
+ * be closed. */
+eddy_op eddy_open_pipe(eddy_loop *loop, intptr_t read_fd, intptr_t write_fd, const eddy_options *options,
+                       eddy_stream_cb cb, void *arg);
+
 /* ---- reader -------------------------------------------------------------------------------------------- */
 
 /* As a count: all there is, to the end of the stream. As a mark: the default. */
@@ -371,7 +378,7 @@ eddy_op eddy_writer_drain(eddy_writer *writer, eddy_writer_cb cb, void *arg);
 /* Ends this side of the stream once what is gathered has gone out; reading goes on. */
 int eddy_writer_write_eof(eddy_writer *writer);
 
-/* Every transport of ours can; one of your own, if it has a write_eof. */
+/* Every transport of ours to which one can write; one of your own, if it has a write_eof. */
 bool eddy_writer_can_write_eof(eddy_writer *writer);
 
 /* After what is gathered has gone out. Reading stops at once; what has come can still be read. */
@@ -397,7 +404,7 @@ size_t eddy_writer_get_write_buffer_size(eddy_writer *writer);
  * also afterwards. */
 eddy_op eddy_writer_wait_closed(eddy_writer *writer, eddy_writer_cb cb, void *arg);
 
-/* "peername", "sockname", "socket" (the descriptor, in digits), or what
+/* "peername", "sockname", "socket" (the descriptor, in digits), "pipe" (both, as in "3,-1"), or what
  * eddy_transport_set_extra_info() gave; NULL if there is none. Lent until the connection is gone. */
 const char *eddy_writer_get_extra_info(eddy_writer *writer, const char *name, size_t *len);
 

@@ -435,6 +435,11 @@ BODY(eddy_start_socket_server)
     int fd = plain_listen();
     return given(fd, ASK(eddy_start_socket_server(handle, came, fd, NULL, asked_server, asking)));
 }
+BODY(eddy_open_pipe)
+{
+    int fd = near_end();
+    return given(fd, ASK(eddy_open_pipe(handle, fd, -1, NULL, asked_stream, asking)));
+}
 
 BODY(eddy_reader_new) { return GIVES_POINTER(eddy_reader_new(handle, 16)); }
 BODY(eddy_reader_free) { return GIVES_NOTHING(eddy_reader_free(handle)); }
@@ -564,6 +569,7 @@ PLAIN const struct call calls[] = {
     CALL(eddy_start_unix_server, LOOP, CODE, PLAINLY),
     CALL(eddy_open_socket, LOOP, CODE, PLAINLY),
     CALL(eddy_start_socket_server, LOOP, CODE, PLAINLY),
+    CALL(eddy_open_pipe, LOOP, CODE, PLAINLY),
     CALL(eddy_reader_new, LOOP, POINTER, PLAINLY),
     CALL(eddy_transport_new, LOOP, POINTER, PLAINLY),
     CALL(eddy_protocol_new, LOOP, POINTER, PLAINLY),

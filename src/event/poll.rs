@@ -1,6 +1,7 @@
 //! Readiness, by mio. Every socket is registered once, edge-triggered, for all that can happen to it; what it is ready
-//! for is remembered by its owner. Nothing is ever deregistered: closing does that, and a late event finds nobody,
-//! since its token is a ticket. (A forked child that deregistered would silence its parent.)
+//! for is remembered by its owner. Sockets are never deregistered: closing does that, and a late event finds nobody,
+//! since its token is a ticket. (A forked child that deregistered would silence its parent.) Ends of pipes are: somebody
+//! else may have the same open file, and closing ours alone would not end its events.
 
 use std::fs::File;
 use std::io;
@@ -49,6 +50,16 @@ impl Poll {
     /// The same descriptor under another number; what it is ready for is told again.
     pub fn reregister(&self, fd: RawFd, number: usize) -> io::Result<()> {
         self.poll.registry().reregister(&mut SourceFd(&fd), Token(number), interest())
+    }
+
+    /// One end of a pipe, which is read from or written to. Err: it cannot be waited for, or somebody has registered it.
+    pub fn register_end(&self, fd: RawFd, number: usize, write: bool) -> io::Result<()> {
+        let interest = if write { Interest::WRITABLE } else { Interest::READABLE };
+        self.poll.registry().register(&mut SourceFd(&fd), Token(number), interest)
+    }
+
+    pub fn deregister_end(&self, fd: RawFd) -> io::Result<()> {
+        self.poll.registry().deregister(&mut SourceFd(&fd))
     }
 
     /// Appends what has happened to `into`, which is empty. A signal may end the wait early.

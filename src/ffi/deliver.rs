@@ -84,6 +84,11 @@ pub(super) fn deliver(loop_number: usize, call: Call) {
             let function: StreamFn = transmute(callback.function);
             function(handle(stream, Kind::Reader), handle(stream, Kind::Writer), error, argument(callback));
         }),
+        Call::WriterAlone { callback, stream } => unsafe {
+            let function: StreamFn = transmute(callback.function);
+            let writer = handle(Some(stream), Kind::Writer);
+            function(std::ptr::null_mut(), writer, std::ptr::null(), argument(callback));
+        },
         Call::Server { callback, server, error } => with_error(loop_number, error, |error| unsafe {
             let function: ServerFn = transmute(callback.function);
             function(server.map_or(0, Id::number) as *mut eddy_server, error, argument(callback));

@@ -118,13 +118,13 @@ impl Place {
         let (Ok(mut hub), Ok(mut remote)) = (self.hub.try_borrow_mut(), self.remote.try_lock()) else {
             return;
         };
-        match &mut *hub {
-            Some(hub) if hub.is_running() => hub.drop_sockets(),
-            _ => {
-                *hub = None;
-                *remote = None;
-                self.owner.store(NOBODY, Ordering::Release);
-            }
+        if let Some(hub) = &mut *hub {
+            hub.drop_sockets();
+        }
+        if !hub.as_ref().is_some_and(|hub| hub.is_running()) {
+            *hub = None;
+            *remote = None;
+            self.owner.store(NOBODY, Ordering::Release);
         }
     }
 

@@ -12,7 +12,7 @@ use super::door::{self, callback, sized, text};
 use super::types::*;
 use crate::error::Refusal;
 use crate::hub::{Hub, Limits, Options, Target};
-use crate::net::SocketOptions;
+use crate::net::{Given, SocketOptions};
 use crate::stream::DEFAULT_LIMIT;
 
 /// All fields: 0 is the default. What means nothing to a call is ignored; only local_port and local_host are
@@ -310,17 +310,73 @@ pub unsafe extern "C" fn eddy_start_socket_server(
     })
 }
 
+/// Pipes, FIFOs, terminals, stdin and stdout; -1: that direction is not there. Eddy's own, unless refused; but
+/// 0, 1 and 2 stay open, and a copy is used. EDDY_ENOTSUP: files, and whatever else cannot be waited for.
+/// Nothing to read from: the reader is NULL. Nothing to write to: the writer refuses to write, and is there to
+/// be closed.
+///
+/// Each direction ends by itself: a reader whose pipe has ended leaves the writer as it is, eddy_writer_write_eof()
+/// closes the one end, and a writer whose reader has gone fails with EDDY_ELOST (EPIPE), which is noticed without
+/// writing and raises no signal, while reading goes on. When both have ended the connection is over, and
+/// eddy_writer_wait_closed() tells what the writer failed with, if it did. Both may be the same descriptor, of a
+/// terminal or a socket.
+///
+/// The descriptors are made non-blocking, and what was blocking is so again when it is closed, for the sake of others
+/// who have the same open file. A terminal that is one of 0, 1 and 2 is opened anew instead where that is possible, so
+/// that nothing changes for anybody; otherwise the host's own printf() can fail for want of room meanwhile. Whoever reads
+/// what is written to a copy of 1 has its end when the host has closed 1, too.
+///
+/// EDDY_EINVAL: not open, or not in that direction; EDDY_EBUSY: it is this loop's already. Refused, they stay yours, and
+/// as they were. asyncio: connect_read_pipe() and connect_write_pipe() in one.
+///
+/// # Safety
+/// The descriptors are the caller's to give away.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn eddy_open_pipe(
+    r#loop: *mut eddy_loop,
+    read_fd: isize,
+    write_fd: isize,
+    options: *const eddy_options,
+    cb: eddy_stream_cb,
+    arg: *mut c_void,
+) -> eddy_op {
+    door::start("eddy_open_pipe", r#loop, |hub, _| {
+        let callback = callback!(cb, arg)?;
+        // SAFETY: the caller's promise.
+        let options = without_local(unsafe { self::options(options) }?)?;
+        // SAFETY: the caller's promise.
+        let (read, write) = unsafe { (given(read_fd)?, given(write_fd)?) };
+        hub.open_pipe(read, write, options, callback)
+    })
+}
+
+/// A descriptor that becomes ours unless it is refused; -1: none.
+///
+/// # Safety
+/// It is the caller's to give away.
+unsafe fn given(fd: isize) -> Result<Option<Given>, Refusal> {
+    if fd == -1 {
+        return Ok(None);
+    }
+    let fd = open_descriptor(fd)?;
+    // SAFETY: it is open, and nobody closes it before it is taken.
+    Ok(Some(Given::new(unsafe { OwnedFd::from_raw_fd(fd) })))
+}
+
+/// A descriptor that is open.
+fn open_descriptor(fd: isize) -> Result<c_int, Refusal> {
+    let fd = c_int::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or(Refusal::Invalid)?;
+    // SAFETY: asks whether there is such a descriptor, and changes nothing.
+    if unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0 { Err(Refusal::Invalid) } else { Ok(fd) }
+}
+
 /// Takes a descriptor, and gives it back with a refusal.
 fn adopt(
     hub: &mut Hub,
     fd: isize,
     take: impl FnOnce(&mut Hub, OwnedFd) -> crate::hub::Adoption,
 ) -> Result<i64, Refusal> {
-    let fd = c_int::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or(Refusal::Invalid)?;
-    // SAFETY: asks whether there is such a descriptor, and changes nothing.
-    if unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0 {
-        return Err(Refusal::Invalid);
-    }
+    let fd = open_descriptor(fd)?;
     // SAFETY: it is open, and the caller gives it away; if it is refused it is let go of again, unclosed.
     let socket = unsafe { OwnedFd::from_raw_fd(fd) };
     take(hub, socket).map_err(|(back, refusal)| {

@@ -145,7 +145,7 @@ pub extern "C" fn eddy_writer_write_eof(writer: *mut eddy_writer) -> c_int {
     door::status("eddy_writer_write_eof", writer, |hub, id| hub.write_eof(id))
 }
 
-/// Every transport of ours can; one of your own, if it has a write_eof.
+/// Every transport of ours to which one can write; one of your own, if it has a write_eof.
 #[unsafe(no_mangle)]
 pub extern "C" fn eddy_writer_can_write_eof(writer: *mut eddy_writer) -> bool {
     door::ask("eddy_writer_can_write_eof", writer, |hub, id| hub.can_write_eof(id))
@@ -214,7 +214,7 @@ pub extern "C" fn eddy_writer_wait_closed(
     door::start("eddy_writer_wait_closed", writer, |hub, id| hub.wait_closed(id, callback!(cb, arg)?))
 }
 
-/// "peername", "sockname", "socket" (the descriptor, in digits), or what
+/// "peername", "sockname", "socket" (the descriptor, in digits), "pipe" (both, as in "3,-1"), or what
 /// eddy_transport_set_extra_info() gave; NULL if there is none. Lent until the connection is gone.
 ///
 /// # Safety

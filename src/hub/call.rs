@@ -42,6 +42,11 @@ pub enum Call {
         stream: Option<Id<Connection>>,
         error: Option<Box<Error>>,
     },
+    /// One made that cannot be read from.
+    WriterAlone {
+        callback: Callback,
+        stream: Id<Connection>,
+    },
     Server {
         callback: Callback,
         server: Option<Id<Server>>,

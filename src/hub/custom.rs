@@ -50,8 +50,7 @@ impl Hub {
         if self.transport(transport) == stream {
             return Ok(());
         }
-        let has_one =
-            |connection: &Connection| connection.is(is::CUSTOM | is::LOST) || connection.socket.is_some();
+        let has_one = |connection: &Connection| connection.is(is::LOST) || connection.has_transport();
         let taken = self.connections.get(stream).is_none_or(has_one);
         let Some(lone) = self.connections.get_mut(transport) else { return Err(Refusal::Stale) };
         if taken || lone.faces() != face::TRANSPORT || !lone.is(is::CUSTOM) || lone.is(is::LOST) {
@@ -79,8 +78,7 @@ impl Hub {
         transport: Id<Connection>,
     ) -> Result<(), Refusal> {
         let connection = self.alive(reader, face::READER)?;
-        let has_one = connection.is(is::CUSTOM)
-            || connection.socket.is_some()
+        let has_one = connection.has_transport()
             || connection.rare.as_ref().is_some_and(|rare| rare.regulates.is_some());
         let transport = self.transport(transport);
         let other = self.alive(transport, face::TRANSPORT)?;
@@ -234,8 +232,9 @@ impl Hub {
 
     pub fn is_reading(&mut self, id: Id<Connection>) -> Result<bool, Refusal> {
         let connection = self.alive(id, face::TRANSPORT)?;
-        Ok(!connection.is_closing()
-            && !connection.is(is::USER_PAUSED | is::REGULATED | is::READ_PAUSED | is::PEER_EOF))
+        const NOT: u64 =
+            is::CLOSING | is::LOST | is::USER_PAUSED | is::REGULATED | is::READ_PAUSED | is::PEER_EOF;
+        Ok(!connection.is(NOT))
     }
 
     // ---- the protocol -----------------------------------------------------------------------------------------
@@ -243,7 +242,7 @@ impl Hub {
     pub fn protocol_new(&mut self, reader: Id<Connection>, client: Callback) -> Result<(), Refusal> {
         self.accepting()?;
         let connection = self.alive(reader, face::READER)?;
-        if connection.socket.is_some() || connection.is(face::PROTOCOL) {
+        if connection.socket.is_some() || connection.is(is::PIPE | face::PROTOCOL) {
             return Err(Refusal::Busy);
         }
         connection.flags |= face::PROTOCOL;

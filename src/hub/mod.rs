@@ -427,6 +427,10 @@ impl Hub {
             Some(Kind::Connection) => self.connection_event(Id::from_number(event.number), event),
             Some(Kind::Listener) => self.listener_event(Id::from_number(event.number)),
             Some(Kind::Opening) => {}
+            Some(Kind::Writer) => {
+                self.write_end_event(Id::behind_face(event.number, Kind::Writer));
+                return 0;
+            }
             _ => return 0,
         }
         event.number

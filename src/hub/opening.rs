@@ -16,7 +16,7 @@ use super::{Connection, Hub, Posted, Receipt, Server};
 use crate::callback::Callback;
 use crate::error::{Error, Refusal};
 use crate::hub::Call;
-use crate::net::{self, Answer, ListenOptions, Resolver, SocketOptions};
+use crate::net::{self, Answer, Direction, Given, ListenOptions, PipeEnd, Resolver, SocketOptions};
 use crate::table::Id;
 
 /// `eddy_options`, looked through.
@@ -192,6 +192,51 @@ impl Hub {
         self.open_adopted(stage, options, None, callback)
     }
 
+    /// The ends of pipes, of which one may be missing. Refused, they are as they were.
+    pub fn open_pipe(
+        &mut self,
+        read: Option<Given>,
+        write: Option<Given>,
+        options: Options,
+        callback: Callback,
+    ) -> Result<i64, Refusal> {
+        self.accepting()?;
+        let given = [(&read, Direction::Read), (&write, Direction::Write)];
+        for (fd, direction) in given.into_iter().filter_map(|(fd, direction)| Some((fd.as_ref()?, direction)))
+        {
+            self.check_end(fd, direction)?;
+        }
+        let same = match (&read, &write) {
+            (Some(read), Some(write)) => read.as_raw_fd() == write.as_raw_fd(),
+            (None, None) => return Err(Refusal::Invalid),
+            _ => false,
+        };
+        // Both, whatever becomes of the other: from now on they are ours.
+        let write = write.map(|fd| PipeEnd::take(fd, same, Direction::Write)).transpose();
+        let read = read.map(|fd| PipeEnd::take(fd, false, Direction::Read)).transpose();
+        let made = match (read, write) {
+            (Ok(read), Ok(write)) => self.establish_pipe(read, write, options.limits),
+            (Err(error), _) | (_, Err(error)) => Err(Error::system("take the end of a pipe", &error)),
+        };
+        let stage = made.map_or_else(Stage::Failed, Stage::Connected);
+        self.open_adopted(stage, options, None, callback).map_err(|(_, refusal)| refusal)
+    }
+
+    /// Whether it can be waited for, and is nobody's yet.
+    fn check_end(&mut self, fd: &Given, direction: Direction) -> Result<(), Refusal> {
+        if !net::is_open_to(fd, direction) {
+            return Err(Refusal::Invalid);
+        }
+        let number = fd.as_raw_fd();
+        match self.poll.register_end(number, 0, direction == Direction::Write) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(Refusal::Busy),
+            Err(_) => return Err(Refusal::Unsupported),
+        }
+        let _ = self.poll.deregister_end(number);
+        if net::is_standard(number) && self.has_copy_of(number) { Err(Refusal::Busy) } else { Ok(()) }
+    }
+
     /// A descriptor that is listening already.
     pub fn serve_socket(
         &mut self,
@@ -343,9 +388,10 @@ impl Hub {
             Ok(_) => (None, None, None),
             Err(error) => (None, None, Some(Box::new(error))),
         };
-        match client {
-            None => Some(Call::Stream { callback, stream, error }),
-            Some(_) => Some(Call::Server { callback, server, error }),
+        match (client, stream) {
+            (None, Some(stream)) if !self.can_be_read(stream) => Some(Call::WriterAlone { callback, stream }),
+            (None, stream) => Some(Call::Stream { callback, stream, error }),
+            (Some(_), _) => Some(Call::Server { callback, server, error }),
         }
     }
 

@@ -110,7 +110,9 @@ impl Call {
                 ("an eddy_read_cb", callback.function)
             }
             Call::Writer { callback, .. } => ("an eddy_writer_cb", callback.function),
-            Call::Stream { callback, .. } => ("an eddy_stream_cb", callback.function),
+            Call::Stream { callback, .. } | Call::WriterAlone { callback, .. } => {
+                ("an eddy_stream_cb", callback.function)
+            }
             Call::Server { callback, .. } => ("an eddy_server_cb", callback.function),
             Call::Loop { callback, .. } => ("an eddy_loop_cb", callback.function),
             Call::Exception { callback, .. } => {

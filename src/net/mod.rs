@@ -1,8 +1,9 @@
-//! Sockets, names and addresses. Knows no lines, no loop and no callbacks.
+//! Sockets, pipes, names and addresses. Knows no lines, no loop and no callbacks.
 
 mod connect;
 mod eyeballs;
 mod listen;
+mod pipe;
 mod resolve;
 mod socket;
 #[allow(unsafe_code)]
@@ -11,6 +12,7 @@ mod sys;
 pub use connect::{Started, connect, is_connected};
 pub use eyeballs::{Race, Step};
 pub use listen::{Accepted, Listener, SocketFile, accept, is_transient, listen, listen_unix};
+pub use pipe::{Direction, Given, PipeEnd, is_open_to, is_standard};
 pub use resolve::{Answer, Resolver, literal};
 pub use socket::*;
 

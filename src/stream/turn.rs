@@ -107,7 +107,7 @@ impl Turn {
     }
 
     /// So many bytes have been received into the room.
-    #[inline]
+    #[inline(always)]
     pub fn received(&mut self, n: usize, reader: &mut Reader, pool: &mut Pool) -> Result<(), NoMemory> {
         self.received += n as u64;
         let start = reader.skip(&self.storage[..n]);

@@ -30,7 +30,7 @@ impl Hub {
             return;
         }
         connection.flags |= is::CLOSING;
-        if connection.socket.is_none() && !connection.is(is::CUSTOM) {
+        if !connection.has_transport() {
             return;
         }
         self.leaving(id, true);
@@ -121,6 +121,7 @@ impl Hub {
             connection.flags &= !is::LINGERING;
             connection.socket = None;
         }
+        self.close_pipe(id);
         self.leaving(id, false);
         self.remove_if_over(id);
     }
@@ -143,6 +144,9 @@ impl Hub {
 
     /// Sending failed, which loses the connection; but what the peer had sent before is the reader's still.
     pub(in crate::hub) fn break_off(&mut self, id: Id<Connection>, error: &io::Error) {
+        if self.connections.get(id).is_some_and(|connection| connection.is(is::PIPE)) {
+            return self.break_pipe(id, error);
+        }
         self.rescue(id);
         self.lose(id, Some(Error::lost(error)));
     }
@@ -219,6 +223,8 @@ impl Hub {
     }
 
     /// The last that is told: the end of the connection, and the release of a custom transport.
+    #[cold]
+    #[inline(never)]
     pub(super) fn farewell(&mut self, id: Id<Connection>) -> Option<Call> {
         let connection = self.connections.get_mut(id)?;
         if !connection.is(is::LOST) {
@@ -234,6 +240,7 @@ impl Hub {
         if !connection.is(is::LINGERING) {
             // As in asyncio, only now.
             connection.socket = None;
+            self.close_pipe(id);
         }
         self.release(id)
     }

@@ -117,6 +117,8 @@ impl Hub {
         }
         if let Some(socket) = &connection.socket {
             say(format!("fd={}", socket.as_raw_fd()));
+        } else if let Some(pipe) = connection.rare.as_ref().and_then(|rare| rare.pipe.as_ref()) {
+            say(format!("pipe={pipe}"));
         } else if connection.is(is::CUSTOM) {
             say("custom".into());
         }
@@ -137,6 +139,7 @@ fn look_up(connection: &Connection, name: &str) -> Option<String> {
         ("peername", Peer::V6(address)) => Some(address.to_string()),
         ("peername", Peer::Unknown) => net::display(&net::peer_address(socket?)?),
         ("sockname", _) => net::display(&net::local_address(socket?)?),
+        ("pipe", _) => Some(connection.rare.as_ref()?.pipe.as_ref()?.to_string()),
         ("socket", _) => Some(socket?.as_raw_fd().to_string()),
         _ => None,
     }

@@ -4,6 +4,7 @@ mod closing;
 mod deadlines;
 mod looking;
 mod pieces;
+mod pipe;
 mod reading;
 mod writing;
 
@@ -16,6 +17,7 @@ use socket2::Domain;
 
 use self::deadlines::{Deadline, Deadlines};
 use self::pieces::Pieces;
+use self::pipe::Pipe;
 use self::reading::Received;
 use super::custom::Custom;
 use super::{Hub, Server};
@@ -106,6 +108,12 @@ pub mod is {
     pub const RELEASES: u64 = 1 << 36;
     /// The read that waits wants its bytes in memory of its owner's.
     pub const INTO: u64 = 1 << 37;
+    /// It has the ends of pipes instead of a socket.
+    pub const PIPE: u64 = 1 << 40;
+    /// The end that was written to is gone for good, while the other is still read from.
+    pub const BROKEN: u64 = 1 << 41;
+    /// There was never anything to write to.
+    pub const MUTE: u64 = 1 << 42;
 
     pub const SPECIAL: u64 = LOST | LINGERING | ANSWERS | CUSTOM | ANNOUNCE | LATE | RELEASES;
 }
@@ -155,6 +163,7 @@ pub struct Rare {
     lost: Option<Error>,
     pub extra: Vec<(String, Box<[u8]>)>,
     pub custom: Option<Custom>,
+    pipe: Option<Pipe>,
     /// Another connection's transport, which this reader's flow control pauses.
     pub regulates: Option<Id<Connection>>,
     /// This was only a custom transport, and has joined that stream.
@@ -254,8 +263,14 @@ impl Connection {
         }
     }
 
+    /// Nothing more can be written to it.
     pub(super) fn is_closing(&self) -> bool {
-        self.is(is::CLOSING | is::LOST)
+        self.is(is::CLOSING | is::LOST | is::BROKEN)
+    }
+
+    /// It is joined to something that bytes come from and go to.
+    pub(super) fn has_transport(&self) -> bool {
+        self.socket.is_some() || self.is(is::CUSTOM | is::PIPE)
     }
 
     /// True: the socket takes bytes again, and there are some.
@@ -310,10 +325,22 @@ impl Connection {
 
     pub(super) fn drop_socket(&mut self) {
         self.socket = None;
+        if let Some(rare) = &mut self.rare
+            && let Some(mut pipe) = rare.pipe.take()
+        {
+            pipe.forget();
+        }
     }
 
     pub(super) fn is_client_of(&self, server: Id<Server>) -> bool {
         self.server == server.number()
+    }
+
+    fn bound(&mut self, limits: Limits) {
+        if limits.output.is_some() {
+            self.rare().max_output = limits.output;
+            self.flags |= is::MARKED;
+        }
     }
 
     /// There may be so much more to send.
@@ -331,9 +358,9 @@ impl Connection {
         if !self.is(face::WRITER) {
             Err(Refusal::Stale)
         } else if self.is(is::CLOSING | is::WRITE_EOF) {
-            Err(Refusal::State)
+            Err(if self.is(is::MUTE) { Refusal::Unsupported } else { Refusal::State })
         } else {
-            Ok(!self.is(is::LOST))
+            Ok(!self.is(is::LOST | is::BROKEN))
         }
     }
 
@@ -381,6 +408,7 @@ impl Connection {
             && (self.is(is::LOST) || self.faces() == 0)
             && self.rare.as_ref().is_none_or(|rare| {
                 rare.custom.is_none()
+                    && rare.pipe.is_none()
                     && rare.drains.is_empty()
                     && rare.decided.is_empty()
                     && rare.closed.is_empty()
@@ -410,10 +438,7 @@ impl Hub {
     pub(super) fn establish(&mut self, made: Established) -> Result<Id<Connection>, Error> {
         let mut connection =
             Connection::bare(made.limits.input, face::READER | face::WRITER | face::TRANSPORT);
-        if let Some(most) = made.limits.output {
-            connection.rare().max_output = Some(most);
-            connection.put(is::MARKED, true);
-        }
+        connection.bound(made.limits);
         let raw_fd = made.socket.as_raw_fd();
         connection.socket = Some(made.socket);
         connection.put(is::WRITABLE, true);

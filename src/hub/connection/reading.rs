@@ -20,6 +20,8 @@ pub(super) enum Received {
     Regulate,
     /// It has had its share.
     Later,
+    /// There is no socket that bytes could come from: it may have something else.
+    Elsewhere,
     Failed(io::Error),
 }
 
@@ -37,10 +39,15 @@ impl Connection {
             return Received::Later;
         }
         *reads += 1;
-        if self.is(is::INTO) && turn.is_empty() && self.reader.input.is_none() && !self.reader.skipping {
+        if self.is(is::INTO)
+            && self.socket.is_some()
+            && turn.is_empty()
+            && self.reader.input.is_none()
+            && !self.reader.skipping
+        {
             return self.receive_into(turn);
         }
-        let Some(socket) = &self.socket else { return Received::Nothing };
+        let Some(socket) = &self.socket else { return Received::Elsewhere };
         let no_memory = |_| Received::Failed(io::Error::from_raw_os_error(libc::ENOMEM));
         let room = match turn.room(&mut self.reader, pool).map_err(no_memory) {
             Ok(room) => room,
@@ -94,7 +101,7 @@ impl Connection {
     }
 
     #[cold]
-    fn received_nothing(&mut self, received: io::Result<usize>, turn: &mut Turn) -> Received {
+    pub(super) fn received_nothing(&mut self, received: io::Result<usize>, turn: &mut Turn) -> Received {
         turn.begin(&mut self.reader);
         match received {
             Ok(_) => {
@@ -130,6 +137,10 @@ impl Hub {
             Received::Later => {
                 self.again(id);
                 false
+            }
+            Received::Elsewhere => {
+                let received = self.receive_elsewhere(id);
+                self.did_not_receive(id, received)
             }
             Received::Failed(error) => {
                 self.lose(id, Some(Error::lost(&error)));

@@ -14,14 +14,14 @@ use crate::table::Id;
 /// A write of at least so much, with nothing before it, is sent from where the caller has it.
 const DIRECT_WRITE: usize = 16 * 1024;
 /// One stream's sends at the end of a batch.
-const TURN_SENDS: u32 = 16;
+pub(super) const TURN_SENDS: u32 = 16;
 /// So much gathered is sent without waiting for the end of the batch.
 const GATHER: usize = 64 * 1024;
 /// When the kernel has no memory to send from, which it never tells that it has again.
 const SEND_RETRY: Duration = Duration::from_millis(10);
 
 /// What came of an attempt to send.
-enum Sent {
+pub(super) enum Sent {
     /// Nothing is left, and nobody waits for that.
     All,
     Some,
@@ -31,6 +31,8 @@ enum Sent {
     Failed(io::Error),
     /// Its transport is not ours, and is to be told.
     Commanded,
+    /// There is no socket to send to: it may have something else.
+    Elsewhere,
 }
 
 impl Connection {
@@ -41,7 +43,7 @@ impl Connection {
             return if self.is(is::CUSTOM) { Sent::Commanded } else { Sent::All };
         }
         if self.socket.is_none() {
-            return Sent::All;
+            return Sent::Elsewhere;
         }
         let mut sends = 0;
         while self.flags & is::WRITABLE != 0
@@ -52,8 +54,7 @@ impl Connection {
             }
             sends += 1;
             match net::send(socket, output.as_slice()) {
-                Ok(sent) if self.flags & is::PIECES != 0 => self.sent_of_piece(sent, pool),
-                Ok(sent) => self.writer.sent(sent, pool),
+                Ok(sent) => self.sent(sent, pool),
                 Err(error) => {
                     if !is_full(&error) {
                         return Sent::Failed(error);
@@ -70,6 +71,14 @@ impl Connection {
         } else {
             Sent::Some
         }
+    }
+}
+
+impl Connection {
+    /// So much has gone out.
+    #[inline]
+    pub(super) fn sent(&mut self, n: usize, pool: &mut Pool) {
+        if self.is(is::PIECES) { self.sent_of_piece(n, pool) } else { self.writer.sent(n, pool) }
     }
 }
 
@@ -219,6 +228,10 @@ impl Hub {
             Sent::All => {}
             Sent::Some => self.flushed(id),
             Sent::Commanded => self.enqueue(id),
+            Sent::Elsewhere => {
+                let sent = self.send_elsewhere(id);
+                self.did_not_send_all(id, sent);
+            }
             Sent::Enough => {
                 self.touch(id);
                 self.flushed(id);
@@ -245,20 +258,22 @@ impl Hub {
         if resume {
             decide_drains(connection, None);
         }
-        let drains = connection.is(is::ANSWERS) && resume;
+        let news = connection.is(is::ANSWERS) && resume || connection.is(is::RELEASES);
         if !blocked {
             if connection.is(is::WRITE_EOF) && !connection.is(is::EOF_SENT) {
                 connection.flags |= is::EOF_SENT;
-                if let Some(socket) = &connection.socket {
+                match &connection.socket {
                     // A connection that is gone by now tells when it is read.
-                    let _ = net::shutdown_write(socket);
+                    Some(socket) => drop(net::shutdown_write(socket)),
+                    None => self.end_writing(id),
                 }
             }
+            let Some(connection) = self.connections.get_mut(id) else { return };
             if connection.is(is::CLOSING) && !connection.is(is::LOST) {
                 return self.finish_close(id);
             }
         }
-        if drains || connection.is(is::RELEASES) {
+        if news {
             self.enqueue(id);
         }
     }
@@ -393,7 +408,7 @@ impl Hub {
         }
         let connection = self.connections.get_mut(id)?;
         let paused = connection.writer.paused || connection.is(is::WRITING_PAUSED);
-        let lost = connection.is(is::LOST);
+        let lost = connection.is(is::LOST | is::BROKEN);
         let later = connection.is(is::DRAIN_LATER) && !lost;
         connection.flags &= !is::DRAIN_LATER;
         let loss = lost.then(|| connection.loss());
@@ -423,7 +438,7 @@ impl Hub {
 fn can_write_eof(connection: &Connection) -> bool {
     match connection.rare.as_ref().and_then(|rare| rare.custom.as_ref()) {
         Some(custom) => custom.ops.write_eof.is_some(),
-        None => true,
+        None => !connection.is(is::MUTE),
     }
 }
 
