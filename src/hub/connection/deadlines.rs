@@ -170,7 +170,8 @@ impl Hub {
             self.flush_one(id);
         }
         let Some(connection) = self.connections.get_mut(id) else { return };
-        let is_late = connection.read_deadline().is_some_and(|read| read.is_over(now));
+        let is_late =
+            !connection.is(is::LATE) && connection.read_deadline().is_some_and(|read| read.is_over(now));
         let is_blocked = connection.writer.paused || connection.is(is::WRITING_PAUSED);
         let is_leaving = !connection.is(is::LOST | is::ABORTED);
         let Some(rare) = connection.rare.as_deref_mut() else { return };
