@@ -12,6 +12,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Token, Waker};
 
 const EVENTS: usize = 1024;
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// What happened to the thing that a number stands for.
 #[derive(Clone, Copy, Debug)]
@@ -79,6 +80,8 @@ impl Poll {
     }
 
     fn sleep(&mut self, timeout: Option<Duration>, into: &mut Vec<Event>) -> io::Result<()> {
+        // What the system takes is a C int of milliseconds; whoever waits longer is asked again.
+        let timeout = timeout.map(|timeout| timeout.min(LONGEST));
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             result => result?,
