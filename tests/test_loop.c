@@ -712,7 +712,7 @@ TEST(four_threads_post_to_one_loop, "")
     eddy_loop *loop = new_loop();
     struct poster posters[THREADS] = { { 0 } };
     int received = 0;
-    const int count = eddy_test_slow() > 1 ? 2000 : 250000;
+    const int count = eddy_test_slow() > 3 ? 2000 : 250000;
     for (int i = 0; i < THREADS; i++) {
         posters[i] = (struct poster){ .loop = loop, .loop_thread = pthread_self(), .count = count,
                                       .all_received = &received, .all = THREADS * count };
