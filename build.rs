@@ -159,7 +159,9 @@ fn typeset(raw: &str, names: &[String]) -> String {
         .replace("struct eddy_", "eddy_")
         .replace("typedef eddy_", "typedef struct eddy_")
         .replace("typedef enum eddy_code {", "enum {")
-        .replace("} eddy_code;", "};");
+        .replace("} eddy_code;", "};")
+        .replace("**readers", "*readers[2]")
+        .replace("**writers", "*writers[2]");
     let mut items = Vec::new();
     let (mut item, mut note, mut inside) = (String::new(), Vec::new(), false);
     for line in raw.lines().filter(|line| !line.is_empty()) {

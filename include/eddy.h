@@ -282,6 +282,11 @@ eddy_op eddy_start_socket_server(eddy_loop *loop, eddy_stream_cb client_cb, intp
 eddy_op eddy_open_pipe(eddy_loop *loop, intptr_t read_fd, intptr_t write_fd, const eddy_options *options,
                        eddy_stream_cb cb, void *arg);
 
+/* Two streams joined in memory, with half-close and flow control: a network for tests. Nothing to wait for.
+ * Writing to a side that was closed is EDDY_ELOST with EPIPE; an abort is ECONNRESET for the other side. */
+int eddy_open_pair(eddy_loop *loop, const eddy_options *options, eddy_reader *readers[2],
+                   eddy_writer *writers[2]);
+
 /* ---- reader -------------------------------------------------------------------------------------------- */
 
 /* As a count: all there is, to the end of the stream. As a mark: the default. */

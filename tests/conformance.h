@@ -26,6 +26,7 @@ typedef struct ends (*maker)(const eddy_options *options);
     TEST(name##_over_tcp, shows) { name(over_tcp); }                                               \
     TEST(name##_over_unix, shows) { name(over_unix); }                                             \
     TEST(name##_over_custom, shows) { name(over_custom); }                                         \
+    TEST(name##_over_pair, shows) { name(over_pair); }                                             \
     static void name(maker make)
 
 /* ---- over sockets ---------------------------------------------------------------------------------------- */
@@ -213,6 +214,15 @@ PLAIN struct ends over_custom(const eddy_options *options)
         ends.writers[i] = eddy_writer_new(wires[i].transport, wires[i].protocol, ends.readers[i]);
         CHECK(ends.writers[i] != NULL);
     }
+    return ends;
+}
+
+/* ---- in memory ---------------------------------------------------------------------------------------------- */
+
+PLAIN struct ends over_pair(const eddy_options *options)
+{
+    struct ends ends = { .loop = eddy_loop_new() };
+    CHECK_INT(eddy_open_pair(ends.loop, options, ends.readers, ends.writers), 0);
     return ends;
 }
 

@@ -440,6 +440,18 @@ BODY(eddy_open_pipe)
     int fd = near_end();
     return given(fd, ASK(eddy_open_pipe(handle, fd, -1, NULL, asked_stream, asking)));
 }
+BODY(eddy_open_pair)
+{
+    eddy_reader *readers[2] = { NULL, NULL };
+    eddy_writer *writers[2] = { NULL, NULL };
+    int code = eddy_open_pair(handle, NULL, readers, writers);
+    CHECK((code == 0) == (readers[0] != NULL && readers[1] != NULL && writers[0] != NULL && writers[1] != NULL));
+    for (int side = 0; side < 2; side++) {
+        if (brought_hook == NULL) eddy_writer_free(writers[side]);
+        else if (code == 0) brought_hook(readers[side]), brought_hook(writers[side]);
+    }
+    return code;
+}
 
 BODY(eddy_reader_new) { return GIVES_POINTER(eddy_reader_new(handle, 16)); }
 BODY(eddy_reader_free) { return GIVES_NOTHING(eddy_reader_free(handle)); }
@@ -570,6 +582,7 @@ PLAIN const struct call calls[] = {
     CALL(eddy_open_socket, LOOP, CODE, PLAINLY),
     CALL(eddy_start_socket_server, LOOP, CODE, PLAINLY),
     CALL(eddy_open_pipe, LOOP, CODE, PLAINLY),
+    CALL(eddy_open_pair, LOOP, CODE, PLAINLY),
     CALL(eddy_reader_new, LOOP, POINTER, PLAINLY),
     CALL(eddy_transport_new, LOOP, POINTER, PLAINLY),
     CALL(eddy_protocol_new, LOOP, POINTER, PLAINLY),

@@ -23,7 +23,7 @@ def functions(header):
     text = re.sub(r"typedef[^;{]*\([^;]*;", " ", text)           # the types of callbacks
     text = re.sub(r"struct\s+\w+\s*\{[^}]*\}", " ", text)        # whose members may be functions
     for name, arguments in re.findall(r"\b(eddy_\w+)\s*\(([^()]*)\)\s*;", text):
-        yield name, [HANDLES[kind] for kind in re.findall(r"(?<!const )\b(eddy_\w+)\s*\*\s*\w+", arguments)
+        yield name, [HANDLES[kind] for kind in re.findall(r"(?<!const )\b(eddy_\w+)\s*\*\s*\w+\b(?!\[)", arguments)
                      if kind in HANDLES]
 
 

@@ -14,6 +14,7 @@ use crate::error::Refusal;
 use crate::hub::{Hub, Limits, Options, Target};
 use crate::net::{Given, SocketOptions};
 use crate::stream::DEFAULT_LIMIT;
+use crate::table::Kind;
 
 /// All fields: 0 is the default. What means nothing to a call is ignored; only local_port and local_host are
 /// then refused.
@@ -347,6 +348,40 @@ pub unsafe extern "C" fn eddy_open_pipe(
         // SAFETY: the caller's promise.
         let (read, write) = unsafe { (given(read_fd)?, given(write_fd)?) };
         hub.open_pipe(read, write, options, callback)
+    })
+}
+
+/// Two streams joined in memory, with half-close and flow control: a network for tests. Nothing to wait for.
+/// Writing to a side that was closed is EDDY_ELOST with EPIPE; an abort is ECONNRESET for the other side.
+///
+/// What writers[0] writes readers[1] reads, and the other way round, from the next round on, as if there were a socket
+/// between that keeps nothing: what the one has not taken stays with the other. A reader that nobody reads takes a byte
+/// more than twice its limit. A close lets the other side read what was written before, and then the end. Neither side
+/// keeps eddy_loop_run() going by itself, not even with bytes that nobody takes. Of the options only the limit counts.
+///
+/// # Safety
+/// There is room for two of each.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn eddy_open_pair(
+    r#loop: *mut eddy_loop,
+    options: *const eddy_options,
+    readers: *mut *mut eddy_reader,
+    writers: *mut *mut eddy_writer,
+) -> c_int {
+    door::status("eddy_open_pair", r#loop, |hub, _| {
+        // SAFETY: the caller's promise.
+        let options = without_local(unsafe { self::options(options) }?)?;
+        if readers.is_null() || writers.is_null() {
+            return Err(Refusal::Invalid);
+        }
+        for (at, stream) in hub.open_pair(options.limits)?.into_iter().enumerate() {
+            // SAFETY: the caller's promise, and the check.
+            unsafe {
+                readers.add(at).write(stream.face(Kind::Reader) as *mut eddy_reader);
+                writers.add(at).write(stream.face(Kind::Writer) as *mut eddy_writer);
+            }
+        }
+        Ok(())
     })
 }
 

@@ -242,7 +242,7 @@ impl Hub {
     pub fn protocol_new(&mut self, reader: Id<Connection>, client: Callback) -> Result<(), Refusal> {
         self.accepting()?;
         let connection = self.alive(reader, face::READER)?;
-        if connection.socket.is_some() || connection.is(is::PIPE | face::PROTOCOL) {
+        if connection.socket.is_some() || connection.is(is::PIPE | is::PAIR | face::PROTOCOL) {
             return Err(Refusal::Busy);
         }
         connection.flags |= face::PROTOCOL;

@@ -68,6 +68,7 @@ impl Hub {
     pub(super) fn leaving(&mut self, id: Id<Connection>, leaving: bool) {
         if let Some(connection) = self.connections.get_mut(id)
             && connection.is(is::LEAVING) != leaving
+            && !connection.is(is::PAIR)
         {
             connection.put(is::LEAVING, leaving);
             if leaving { self.leaving += 1 } else { self.leaving -= 1 }
@@ -195,6 +196,8 @@ impl Hub {
         }
         decide_drains(connection, error.clone().or(Some(Error::Lost { errno: 0 })));
         connection.writer.paused = false;
+        let paired = connection.is(is::PAIR);
+        let failed = connection.is(is::ABORTED) || error.is_some();
         match error {
             None => connection.reader.eof = true,
             Some(error) => {
@@ -210,6 +213,9 @@ impl Hub {
             self.leaving(id, false);
         }
         self.enqueue(id);
+        if paired {
+            self.lose_peer(id, failed);
+        }
     }
 
     pub fn wait_closed(&mut self, id: Id<Connection>, callback: Callback) -> Result<i64, Refusal> {

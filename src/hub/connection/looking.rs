@@ -119,6 +119,8 @@ impl Hub {
             say(format!("fd={}", socket.as_raw_fd()));
         } else if let Some(pipe) = connection.rare.as_ref().and_then(|rare| rare.pipe.as_ref()) {
             say(format!("pipe={pipe}"));
+        } else if connection.is(is::PAIR) {
+            say("pair".into());
         } else if connection.is(is::CUSTOM) {
             say("custom".into());
         }

@@ -3,6 +3,7 @@
 mod closing;
 mod deadlines;
 mod looking;
+mod pair;
 mod pieces;
 mod pipe;
 mod reading;
@@ -114,6 +115,8 @@ pub mod is {
     pub const BROKEN: u64 = 1 << 41;
     /// There was never anything to write to.
     pub const MUTE: u64 = 1 << 42;
+    /// It is joined to another connection in memory.
+    pub const PAIR: u64 = 1 << 43;
 
     pub const SPECIAL: u64 = LOST | LINGERING | ANSWERS | CUSTOM | ANNOUNCE | LATE | RELEASES;
 }
@@ -164,6 +167,8 @@ pub struct Rare {
     pub extra: Vec<(String, Box<[u8]>)>,
     pub custom: Option<Custom>,
     pipe: Option<Pipe>,
+    /// The other side of a pair.
+    peer: Option<Id<Connection>>,
     /// Another connection's transport, which this reader's flow control pauses.
     pub regulates: Option<Id<Connection>>,
     /// This was only a custom transport, and has joined that stream.
@@ -270,7 +275,7 @@ impl Connection {
 
     /// It is joined to something that bytes come from and go to.
     pub(super) fn has_transport(&self) -> bool {
-        self.socket.is_some() || self.is(is::CUSTOM | is::PIPE)
+        self.socket.is_some() || self.is(is::CUSTOM | is::PIPE | is::PAIR)
     }
 
     /// True: the socket takes bytes again, and there are some.

@@ -48,8 +48,13 @@ impl Connection {
         self.rare.as_ref()?.pipe.as_ref()?.write.as_ref()
     }
 
-    /// What came from where there is no socket.
-    fn received(&mut self, received: io::Result<usize>, turn: &mut Turn, pool: &mut Pool) -> Received {
+    /// What came into the turn's room from where there is no socket.
+    pub(super) fn received(
+        &mut self,
+        received: io::Result<usize>,
+        turn: &mut Turn,
+        pool: &mut Pool,
+    ) -> Received {
         match received {
             Ok(n) if n > 0 => {
                 if self.is(face::READER) && turn.received(n, &mut self.reader, pool).is_err() {
@@ -65,11 +70,13 @@ impl Connection {
         let Some(end) = self.rare.as_ref().and_then(|rare| rare.pipe.as_ref()?.read.as_ref()) else {
             return Received::Nothing;
         };
-        let received = match turn.room(&mut self.reader, pool) {
-            Ok(room) => end.read(room),
-            Err(_) => Err(io::Error::from_raw_os_error(libc::ENOMEM)),
-        };
-        self.received(received, turn, pool)
+        match turn.room(&mut self.reader, pool) {
+            Ok(room) => {
+                let received = end.read(room);
+                self.received(received, turn, pool)
+            }
+            Err(_) => Received::Failed(io::Error::from_raw_os_error(libc::ENOMEM)),
+        }
     }
 
     fn send_to_pipe(&mut self, pool: &mut Pool) -> Sent {
@@ -152,8 +159,8 @@ impl Hub {
     #[cold]
     pub(super) fn receive_elsewhere(&mut self, id: Id<Connection>) -> Received {
         let Some(connection) = self.connections.get_mut(id) else { return Received::Nothing };
-        if !connection.is(is::PIPE) {
-            return Received::Nothing;
+        if connection.is(is::PAIR) {
+            return self.receive_from_peer(id);
         }
         let received = connection.receive_from_pipe(&mut self.turn, &mut self.pool);
         if connection.is(is::PEER_EOF)
@@ -169,6 +176,7 @@ impl Hub {
     #[cold]
     pub(super) fn send_elsewhere(&mut self, id: Id<Connection>) -> Sent {
         match self.connections.get_mut(id) {
+            Some(connection) if connection.is(is::PAIR) => self.send_to_peer(id),
             Some(connection) if connection.is(is::PIPE) => {
                 let unsent = connection.unsent();
                 let sent = connection.send_to_pipe(&mut self.pool);
@@ -196,6 +204,7 @@ impl Hub {
     /// All has been written. For whoever reads there, closing is the end.
     #[cold]
     pub(super) fn end_writing(&mut self, id: Id<Connection>) {
+        self.wake_peer(id);
         let pipe = self.connections.get_mut(id).and_then(Connection::pipe);
         if let Some(end) = pipe.and_then(|pipe| pipe.write.take()) {
             end.end_writing();

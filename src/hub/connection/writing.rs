@@ -251,7 +251,7 @@ impl Hub {
         let unsent = connection.unsent();
         let resume = connection.writer.judge(marks, unsent);
         let blocked = connection.writer.output.is_some();
-        if blocked != connection.is(is::BLOCKED) {
+        if blocked != connection.is(is::BLOCKED) && !connection.is(is::PAIR) {
             connection.put(is::BLOCKED, blocked);
             if blocked { self.blocked += 1 } else { self.blocked -= 1 }
         }
