@@ -98,7 +98,8 @@ impl Turn {
     }
 
     /// Room to receive into. What is left for the stream is kept by it first.
-    #[inline]
+    // Always: beside the sockets there are others that ask for it, seldom.
+    #[inline(always)]
     pub fn room(&mut self, reader: &mut Reader, pool: &mut Pool) -> Result<&mut [u8], NoMemory> {
         if self.start < self.end || self.own.is_some() {
             self.finish(reader, pool)?;

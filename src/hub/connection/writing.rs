@@ -203,10 +203,12 @@ impl Hub {
                 connection.flags &= !is::DIRTY;
                 let unsent = connection.unsent();
                 let sent = connection.send(&mut self.pool);
-                self.stats.bytes_out += (unsent - connection.unsent()) as u64;
                 match sent {
-                    Sent::All => {}
-                    other => self.did_not_send_all(id, other),
+                    Sent::All => self.stats.bytes_out += unsent as u64,
+                    other => {
+                        self.stats.bytes_out += (unsent - connection.unsent()) as u64;
+                        self.did_not_send_all(id, other);
+                    }
                 }
             }
         }
