@@ -4,8 +4,7 @@
  *     START(&line, eddy_reader_readline(reader, got_read, &line));
  *                                                    accepted, and nothing called back inside the call
  *     settle(loop);                                  run_once, until nothing is due
- *     CHECK_INT(line.count, 1);                      exactly once
- *     CHECK_BYTES(line.bytes, line.len, "one\n");
+ *     CHECK_GOT(line, 1, "one\n");                   exactly once, and with that
  *
  * There is one callback for each type: got_read, got_writer, got_stream, got_loop, got_server, and got_report
  * for the exception handler. They also check what must hold for every callback: bytes and texts end in a NUL,
@@ -46,6 +45,22 @@ struct got {
         if ((got)->count != start_before) FAIL("%s called back before the loop ran", #call);       \
         start_op;                                                                                  \
     })
+
+/* Called back so many times, the last one with these bytes, or with this code (0: nothing went wrong). */
+#define CHECK_GOT(got, times, literal)                                                             \
+    do {                                                                                           \
+        CHECK_INT((got).count, times);                                                             \
+        CHECK_INT((got).code, 0);                                                                  \
+        CHECK_BYTES((got).bytes, (got).len, literal);                                              \
+    } while (0)
+
+#define CHECK_ENDED(got, times, wanted)                                                            \
+    do {                                                                                           \
+        CHECK_INT((got).count, times);                                                             \
+        CHECK_INT((got).code, wanted);                                                             \
+    } while (0)
+
+#define FEED(reader, literal) CHECK_INT(eddy_reader_feed_data((reader), (literal), sizeof(literal) - 1), 0)
 
 static inline int got_next_order(void)
 {

@@ -1,13 +1,6 @@
 /* What every stream does, whatever it is joined by: see conformance.h. */
 #include "conformance.h"
 
-#define CHECK_GOT(got, times, literal)                                                             \
-    do {                                                                                           \
-        CHECK_INT((got).code, 0);                                                                  \
-        CHECK_INT((got).count, times);                                                             \
-        CHECK_BYTES((got).bytes, (got).len, literal);                                              \
-    } while (0)
-
 /* Asks, and runs until the answer is there. */
 #define ASK(ends, got, call)                                                                       \
     do {                                                                                           \

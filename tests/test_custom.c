@@ -3,19 +3,6 @@
 
 #include <stdarg.h>
 
-#define CHECK_GOT(got, times, literal)                                                             \
-    do {                                                                                           \
-        CHECK_INT((got).count, times);                                                             \
-        CHECK_INT((got).code, 0);                                                                  \
-        CHECK_BYTES((got).bytes, (got).len, literal);                                              \
-    } while (0)
-
-#define CHECK_ENDED(got, times, wanted)                                                            \
-    do {                                                                                           \
-        CHECK_INT((got).count, times);                                                             \
-        CHECK_INT((got).code, wanted);                                                             \
-    } while (0)
-
 /* ---- a transport that writes down what it is told ------------------------------------------------------ */
 
 struct wire {

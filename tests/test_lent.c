@@ -19,21 +19,6 @@ ssize_t recv(int fd, void *bytes, size_t len, int flags)
     return syscall(SYS_recvfrom, fd, bytes, len, flags, NULL, NULL);
 }
 
-#define CHECK_GOT(got, times, literal)                                                             \
-    do {                                                                                           \
-        CHECK_INT((got).count, times);                                                             \
-        CHECK_INT((got).code, 0);                                                                  \
-        CHECK_BYTES((got).bytes, (got).len, literal);                                              \
-    } while (0)
-
-#define CHECK_FAILED(got, times, wanted)                                                           \
-    do {                                                                                           \
-        CHECK_INT((got).count, times);                                                             \
-        CHECK_INT((got).code, wanted);                                                             \
-    } while (0)
-
-#define FEED(reader, literal) CHECK_INT(eddy_reader_feed_data((reader), (literal), sizeof(literal) - 1), 0)
-
 /* ---- peek ---------------------------------------------------------------------------------------------- */
 
 /* As got_read(), but no NUL follows. */
@@ -163,7 +148,7 @@ TEST(peeking_beyond_the_end_tells_what_there_is_and_leaves_it, "")
     CHECK(eddy_reader_at_eof(end.reader));
     START(&shown, eddy_reader_peek(end.reader, 1, got_read, &shown));
     RUN_UNTIL(end.loop, shown.count == 5);
-    CHECK_FAILED(shown, 5, EDDY_EINCOMPLETE);
+    CHECK_ENDED(shown, 5, EDDY_EINCOMPLETE);
     CHECK_INT(shown.len, 0);
     end_free(&end);
 }
@@ -197,14 +182,14 @@ TEST(readall_has_a_bound_and_past_it_everything_stays, "")
     for (int i = 1; i <= 3; i++) { /* whether or not the end has come */
         START(&all, eddy_reader_readall(end.reader, 6, got_read, &all));
         RUN_UNTIL(end.loop, all.count == i);
-        CHECK_FAILED(all, i, EDDY_ELIMIT);
+        CHECK_ENDED(all, i, EDDY_ELIMIT);
         CHECK_INT(all.consumed, 6);
         CHECK_INT(eddy_reader_buffered(end.reader, NULL), 7);
         if (i == 2) end_close_peer(&end);
     }
     START(&all, eddy_reader_readall(end.reader, 0, got_read, &all));
     RUN_UNTIL(end.loop, all.count == 4);
-    CHECK_FAILED(all, 4, EDDY_ELIMIT);
+    CHECK_ENDED(all, 4, EDDY_ELIMIT);
     START(&all, eddy_reader_readall(end.reader, 7, got_read, &all));
     RUN_UNTIL(end.loop, all.count == 5);
     CHECK_GOT(all, 5, "1234567");
@@ -243,7 +228,7 @@ TEST(of_several_separators_the_match_that_ends_first_counts_wherever_the_bytes_a
         CHECK_INT(eddy_reader_feed_eof(reader), 0);
         START(&part, eddy_reader_readuntil_any(reader, separators, 4, got_read, &part));
         settle(loop);
-        CHECK_FAILED(part, 4, EDDY_EINCOMPLETE);
+        CHECK_ENDED(part, 4, EDDY_EINCOMPLETE);
         CHECK_INT(part.expected, 0);
         separators[1].len = 0;
         CHECK_INT(eddy_reader_readuntil_any(reader, separators, 4, got_read, &part), EDDY_EINVAL);
@@ -458,7 +443,7 @@ TEST(the_tail_of_a_line_that_was_too_long_is_not_received_into_memory, "")
     plain_send_text(end.peer, "far longer than ten");
     START(&line, eddy_reader_readline(end.reader, got_read, &line));
     RUN_UNTIL(end.loop, line.count);
-    CHECK_FAILED(line, 1, EDDY_ELIMIT);
+    CHECK_ENDED(line, 1, EDDY_ELIMIT);
     START(&into, eddy_reader_read_into(end.reader, memory, 32, got_into, &into));
     plain_send_text(end.peer, " bytes\nnext");
     RUN_UNTIL(end.loop, into.count);

@@ -12,12 +12,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define CHECK_ENDED(got, times, wanted)                                                            \
-    do {                                                                                           \
-        CHECK_INT((got).count, times);                                                             \
-        CHECK_INT((got).code, wanted);                                                             \
-    } while (0)
-
 static eddy_loop *new_loop(void)
 {
     eddy_loop *loop = eddy_loop_new();

@@ -6,21 +6,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define FEED(reader, literal) CHECK_INT(eddy_reader_feed_data((reader), (literal), sizeof(literal) - 1), 0)
-
-#define CHECK_GOT(got, times, literal)                                                             \
-    do {                                                                                           \
-        CHECK_INT((got).count, times);                                                             \
-        CHECK_INT((got).code, 0);                                                                  \
-        CHECK_BYTES((got).bytes, (got).len, literal);                                              \
-    } while (0)
-
-#define CHECK_FAILED(got, times, wanted)                                                           \
-    do {                                                                                           \
-        CHECK_INT((got).count, times);                                                             \
-        CHECK_INT((got).code, wanted);                                                             \
-    } while (0)
-
 #define CHECK_BUFFERED(reader, literal)                                                            \
     do {                                                                                           \
         const char *buffered_bytes = NULL;                                                         \
@@ -117,7 +102,7 @@ TEST(feeding_nothing_wakes_nobody, "R3")
     CHECK_INT(read.count, 0);
     CHECK_INT(eddy_reader_buffered(reader, NULL), 0);
     eddy_loop_free(loop);
-    CHECK_FAILED(read, 1, EDDY_ECANCELED);
+    CHECK_ENDED(read, 1, EDDY_ECANCELED);
 }
 
 TEST(feeding_copies_and_wakes_the_one_who_waits, "R4 R21")
@@ -227,14 +212,14 @@ TEST(an_exception_is_kept_replaced_and_fails_the_one_who_waits, "R8 R10 S2")
     CHECK_INT(eddy_error_code(eddy_reader_exception(reader)), 7);
     CHECK_STR(eddy_error_message(eddy_reader_exception(reader)), "seven");
     settle(loop);
-    CHECK_FAILED(read, 1, 7);
+    CHECK_ENDED(read, 1, 7);
     CHECK_STR(read.message, "seven");
     CHECK_INT(eddy_reader_set_exception(reader, 8, "eight"), 0);
     CHECK_INT(eddy_error_code(eddy_reader_exception(reader)), 8);
     CHECK_STR(eddy_error_message(eddy_reader_exception(reader)), "eight");
     START(&read, eddy_reader_read(reader, 1, got_read, &read));
     settle(loop);
-    CHECK_FAILED(read, 2, 8);
+    CHECK_ENDED(read, 2, 8);
     CHECK_STR(read.message, "eight");
     eddy_loop_free(loop);
     CHECK_INT(read.count, 2);
@@ -265,7 +250,7 @@ TEST(a_cancelled_read_is_told_once_and_touched_no_more, "R8 R9")
     CHECK_INT(read.count, 0);
     CHECK_INT(eddy_reader_set_exception(reader, 7, "seven"), 0);
     settle(loop);
-    CHECK_FAILED(read, 1, EDDY_ECANCELED);
+    CHECK_ENDED(read, 1, EDDY_ECANCELED);
     CHECK_INT(eddy_loop_cancel(loop, op), EDDY_ESTALE);
     FEED(reader, "abcdefgh");
     settle(loop);
@@ -284,7 +269,7 @@ TEST(after_a_cancel_the_reader_reads_on, "R9 R35")
     settle(loop);
     CHECK_INT(eddy_loop_cancel(loop, old), 0);
     settle(loop);
-    CHECK_FAILED(first, 1, EDDY_ECANCELED);
+    CHECK_ENDED(first, 1, EDDY_ECANCELED);
     CHECK_BUFFERED(reader, "abc");
     START(&second, eddy_reader_readexactly(reader, 5, got_read, &second));
     CHECK_INT(eddy_loop_cancel(loop, old), EDDY_ESTALE); /* an old receipt cancels nothing */
@@ -330,25 +315,25 @@ TEST(an_exception_stays_for_ever, "R11 R36")
         read.count = 0;
         START(&read, eddy_reader_read(reader, 1, got_read, &read));
         settle(loop);
-        CHECK_FAILED(read, 1, 7);
+        CHECK_ENDED(read, 1, 7);
         START(&read, eddy_reader_readline(reader, got_read, &read));
         settle(loop);
-        CHECK_FAILED(read, 2, 7);
+        CHECK_ENDED(read, 2, 7);
         START(&read, eddy_reader_readexactly(reader, 3, got_read, &read));
         settle(loop);
-        CHECK_FAILED(read, 3, 7);
+        CHECK_ENDED(read, 3, 7);
         START(&read, eddy_reader_readuntil(reader, "::", 2, got_read, &read));
         settle(loop);
-        CHECK_FAILED(read, 4, 7);
+        CHECK_ENDED(read, 4, 7);
         START(&read, eddy_reader_readuntil_any(reader, separators, 2, got_read, &read));
         settle(loop);
-        CHECK_FAILED(read, 5, 7);
+        CHECK_ENDED(read, 5, 7);
         START(&read, eddy_reader_readall(reader, 100, got_read, &read));
         settle(loop);
-        CHECK_FAILED(read, 6, 7);
+        CHECK_ENDED(read, 6, 7);
         START(&read, eddy_reader_read(reader, EDDY_UNTIL_EOF, got_read, &read));
         settle(loop);
-        CHECK_FAILED(read, 7, 7);
+        CHECK_ENDED(read, 7, 7);
         CHECK_STR(read.message, "seven");
     }
     eddy_loop_free(loop);
@@ -365,7 +350,7 @@ TEST(an_exception_fails_a_waiting_readexactly, "R36")
     CHECK_INT(read.count, 0);
     CHECK_INT(eddy_reader_set_exception(reader, 7, "seven"), 0);
     settle(loop);
-    CHECK_FAILED(read, 1, 7);
+    CHECK_ENDED(read, 1, 7);
     CHECK_BUFFERED(reader, "abc");
     eddy_loop_free(loop);
 }
@@ -386,16 +371,16 @@ TEST(what_came_before_an_exception_is_read_before_it, "R12")
     /* cannot be had: the error, and the bytes stay */
     START(&read, eddy_reader_readline(reader, got_read, &read));
     settle(loop);
-    CHECK_FAILED(read, 3, 7);
+    CHECK_ENDED(read, 3, 7);
     START(&read, eddy_reader_readexactly(reader, 5, got_read, &read));
     settle(loop);
-    CHECK_FAILED(read, 4, 7);
+    CHECK_ENDED(read, 4, 7);
     START(&read, eddy_reader_readuntil(reader, "::", 2, got_read, &read));
     settle(loop);
-    CHECK_FAILED(read, 5, 7);
+    CHECK_ENDED(read, 5, 7);
     START(&read, eddy_reader_readall(reader, 100, got_read, &read));
     settle(loop);
-    CHECK_FAILED(read, 6, 7);
+    CHECK_ENDED(read, 6, 7);
     START(&read, eddy_reader_readexactly(reader, 2, got_read, &read));
     settle(loop);
     CHECK_GOT(read, 7, "re");
@@ -404,7 +389,7 @@ TEST(what_came_before_an_exception_is_read_before_it, "R12")
     CHECK_GOT(read, 8, "st");
     START(&read, eddy_reader_read(reader, 100, got_read, &read));
     settle(loop);
-    CHECK_FAILED(read, 9, 7);
+    CHECK_ENDED(read, 9, 7);
     eddy_loop_free(loop);
 }
 
@@ -418,7 +403,7 @@ TEST(what_is_fed_after_an_exception_is_kept, "R13")
     CHECK_BUFFERED(reader, "late");
     START(&read, eddy_reader_readexactly(reader, 5, got_read, &read));
     settle(loop);
-    CHECK_FAILED(read, 1, 7);
+    CHECK_ENDED(read, 1, 7);
     CHECK_BUFFERED(reader, "late");
     eddy_loop_free(loop);
 }
@@ -674,7 +659,7 @@ TEST(a_cancelled_read_to_the_end_loses_nothing, "R25")
     settle(loop);
     CHECK_INT(eddy_loop_cancel(loop, op), 0);
     settle(loop);
-    CHECK_FAILED(all, 1, EDDY_ECANCELED);
+    CHECK_ENDED(all, 1, EDDY_ECANCELED);
     CHECK_BUFFERED(reader, "0123456789abcdef");
     START(&read, eddy_reader_readexactly(reader, 16, got_read, &read));
     settle(loop);
@@ -694,13 +679,13 @@ TEST(a_failing_read_to_the_end_loses_nothing, "R25")
     settle(loop);
     CHECK_INT(eddy_reader_set_exception(reader, 7, "seven"), 0);
     settle(loop);
-    CHECK_FAILED(all, 1, 7);
+    CHECK_ENDED(all, 1, 7);
     START(&read, eddy_reader_read(reader, 100, got_read, &read));
     settle(loop);
     CHECK_GOT(read, 1, "0123456789");
     START(&read, eddy_reader_read(reader, 100, got_read, &read));
     settle(loop);
-    CHECK_FAILED(read, 2, 7);
+    CHECK_ENDED(read, 2, 7);
     eddy_loop_free(loop);
     CHECK_INT(all.count, 1);
 }
@@ -716,11 +701,11 @@ TEST(readall_has_a_cap_and_past_it_loses_nothing, "R25")
     CHECK_INT(all.count, 0); /* as many as allowed: the end may come now */
     FEED(reader, "g");
     settle(loop);
-    CHECK_FAILED(all, 1, EDDY_ELIMIT);
+    CHECK_ENDED(all, 1, EDDY_ELIMIT);
     CHECK_BUFFERED(reader, "abcdefg");
     START(&all, eddy_reader_readall(reader, 6, got_read, &all)); /* and again, from what is buffered */
     settle(loop);
-    CHECK_FAILED(all, 2, EDDY_ELIMIT);
+    CHECK_ENDED(all, 2, EDDY_ELIMIT);
     START(&all, eddy_reader_readall(reader, 7, got_read, &all));
     settle(loop);
     CHECK_INT(all.count, 2);
@@ -800,7 +785,7 @@ TEST(readexactly_at_an_early_end_hands_over_what_there_is, "R33 S5")
     settle(loop);
     CHECK_INT(eddy_reader_feed_eof(reader), 0);
     settle(loop);
-    CHECK_FAILED(read, 1, EDDY_EINCOMPLETE);
+    CHECK_ENDED(read, 1, EDDY_EINCOMPLETE);
     CHECK_BYTES(read.bytes, read.len, "abc");
     CHECK_INT(read.expected, 5);
     CHECK_STR(read.message, "3 bytes read on a total of 5 expected bytes");
@@ -808,7 +793,7 @@ TEST(readexactly_at_an_early_end_hands_over_what_there_is, "R33 S5")
     CHECK(eddy_reader_at_eof(reader));
     START(&read, eddy_reader_readexactly(reader, 7, got_read, &read));
     settle(loop);
-    CHECK_FAILED(read, 2, EDDY_EINCOMPLETE);
+    CHECK_ENDED(read, 2, EDDY_EINCOMPLETE);
     CHECK_BYTES(read.bytes, read.len, "");
     CHECK_INT(read.expected, 7);
     eddy_loop_free(loop);
@@ -827,7 +812,7 @@ TEST(readexactly_has_its_bytes_though_the_end_has_come, "R34")
     CHECK_GOT(read, 1, "abcde");
     START(&read, eddy_reader_readexactly(reader, 1, got_read, &read));
     settle(loop);
-    CHECK_FAILED(read, 2, EDDY_EINCOMPLETE);
+    CHECK_ENDED(read, 2, EDDY_EINCOMPLETE);
     eddy_loop_free(loop);
 }
 
@@ -951,14 +936,14 @@ TEST(the_end_without_a_separator_hands_over_what_there_is, "R44 S5")
     CHECK_INT(read.count, 0);
     CHECK_INT(eddy_reader_feed_eof(reader), 0);
     settle(loop);
-    CHECK_FAILED(read, 1, EDDY_EINCOMPLETE);
+    CHECK_ENDED(read, 1, EDDY_EINCOMPLETE);
     CHECK_BYTES(read.bytes, read.len, "some data");
     CHECK_INT(read.expected, 0);
     CHECK_STR(read.message, "9 bytes read on a total of undefined expected bytes");
     CHECK_BUFFERED(reader, "");
     START(&read, eddy_reader_readuntil(reader, "AA", 2, got_read, &read));
     settle(loop);
-    CHECK_FAILED(read, 2, EDDY_EINCOMPLETE);
+    CHECK_ENDED(read, 2, EDDY_EINCOMPLETE);
     CHECK_BYTES(read.bytes, read.len, "");
     eddy_loop_free(loop);
 }
@@ -975,7 +960,7 @@ TEST(the_limit_counts_what_stands_before_the_separator, "R45 R46")
     for (int again = 2; again < 4; again++) {
         START(&read, eddy_reader_readuntil(reader, "\n", 1, got_read, &read));
         settle(loop);
-        CHECK_FAILED(read, again, EDDY_ELIMIT);
+        CHECK_ENDED(read, again, EDDY_ELIMIT);
         CHECK_INT(read.consumed, 4);
         CHECK_BUFFERED(reader, "abcd\n");
     }
@@ -990,7 +975,7 @@ TEST(a_separator_found_too_far_off_leaves_everything, "R46")
     FEED(reader, "some dataAA and more");
     START(&read, eddy_reader_readuntil(reader, "AA", 2, got_read, &read));
     settle(loop);
-    CHECK_FAILED(read, 1, EDDY_ELIMIT);
+    CHECK_ENDED(read, 1, EDDY_ELIMIT);
     CHECK_INT(read.consumed, 9);
     CHECK_BUFFERED(reader, "some dataAA and more");
     eddy_loop_free(loop);
@@ -1007,13 +992,13 @@ TEST(a_separator_not_found_within_the_limit_leaves_everything, "R47 R49")
     CHECK_INT(read.count, 0);
     FEED(reader, "X");
     settle(loop);
-    CHECK_FAILED(read, 1, EDDY_ELIMIT);
+    CHECK_ENDED(read, 1, EDDY_ELIMIT);
     CHECK_INT(read.consumed, 4);
     CHECK_BUFFERED(reader, "01234X");
     for (int again = 2; again < 5; again++) {
         START(&read, eddy_reader_readuntil(reader, "XYZ", 3, got_read, &read));
         settle(loop);
-        CHECK_FAILED(read, again, EDDY_ELIMIT);
+        CHECK_ENDED(read, again, EDDY_ELIMIT);
         CHECK_INT(read.consumed, 4);
     }
     /* what was consumed, as the error says */
@@ -1037,7 +1022,7 @@ TEST(too_much_and_the_end_is_too_much, "R48")
     CHECK_INT(eddy_reader_feed_eof(reader), 0);
     START(&read, eddy_reader_readuntil(reader, "\n", 1, got_read, &read));
     settle(loop);
-    CHECK_FAILED(read, 1, EDDY_ELIMIT);
+    CHECK_ENDED(read, 1, EDDY_ELIMIT);
     CHECK_INT(read.consumed, 4);
     CHECK_BUFFERED(reader, "abcd");
     eddy_loop_free(loop);
@@ -1053,7 +1038,7 @@ TEST(a_cancelled_readuntil_leaves_its_bytes, "R9 R41")
     settle(loop);
     CHECK_INT(eddy_loop_cancel(loop, op), 0);
     settle(loop);
-    CHECK_FAILED(read, 1, EDDY_ECANCELED);
+    CHECK_ENDED(read, 1, EDDY_ECANCELED);
     CHECK_BUFFERED(reader, "one:");
     /* starts its search at the front again */
     START(&read, eddy_reader_readuntil(reader, "::", 2, got_read, &read));
@@ -1091,7 +1076,7 @@ TEST(of_several_separators_the_one_that_ends_first_wins, "R51")
     settle(loop);
     CHECK_INT(eddy_reader_feed_eof(reader), 0);
     settle(loop);
-    CHECK_FAILED(read, 5, EDDY_EINCOMPLETE);
+    CHECK_ENDED(read, 5, EDDY_EINCOMPLETE);
     CHECK_BYTES(read.bytes, read.len, "three");
     CHECK_INT(read.expected, 0);
     eddy_loop_free(loop);
@@ -1122,7 +1107,7 @@ TEST(the_overrun_of_several_separators, "R52")
     FEED(reader, "some dataA"); /* both end together: the shorter one, which stands too far off */
     START(&read, eddy_reader_readuntil_any(reader, separators, 2, got_read, &read));
     settle(loop);
-    CHECK_FAILED(read, 1, EDDY_ELIMIT);
+    CHECK_ENDED(read, 1, EDDY_ELIMIT);
     CHECK_INT(read.consumed, 9);
     CHECK_BUFFERED(reader, "some dataA");
 
@@ -1133,7 +1118,7 @@ TEST(the_overrun_of_several_separators, "R52")
     CHECK_INT(read.count, 1);
     FEED(reader, "1");
     settle(loop);
-    CHECK_FAILED(read, 2, EDDY_ELIMIT);
+    CHECK_ENDED(read, 2, EDDY_ELIMIT);
     CHECK_INT(read.consumed, 4);
     CHECK_BUFFERED(reader, "012345678901");
     eddy_loop_free(loop);
@@ -1216,7 +1201,7 @@ TEST(a_line_as_long_as_the_limit_and_one_too_long, "R62")
     CHECK_GOT(line, 1, "1234567\n");
     START(&line, eddy_reader_readline(reader, got_read, &line));
     settle(loop);
-    CHECK_FAILED(line, 2, EDDY_ELIMIT);
+    CHECK_ENDED(line, 2, EDDY_ELIMIT);
     CHECK_INT(line.consumed, 8);
     START(&line, eddy_reader_readline(reader, got_read, &line));
     settle(loop);
@@ -1234,7 +1219,7 @@ TEST(the_rest_of_a_line_too_long_is_skipped_when_it_comes, "R62 R64")
     START(&line, eddy_reader_readline(reader, got_read, &line));
     FEED(reader, "way too lo");
     settle(loop);
-    CHECK_FAILED(line, 1, EDDY_ELIMIT);
+    CHECK_ENDED(line, 1, EDDY_ELIMIT);
     CHECK_INT(line.consumed, 10);
     START(&line, eddy_reader_readline(reader, got_read, &line));
     FEED(reader, "ng, and st"); /* told once: no second error for the same line */
@@ -1245,7 +1230,7 @@ TEST(the_rest_of_a_line_too_long_is_skipped_when_it_comes, "R62 R64")
     CHECK_GOT(line, 2, "ok\n");
     CHECK_BUFFERED(reader, "x");
     eddy_loop_free(loop);
-    CHECK_FAILED(line, 2, 0);
+    CHECK_ENDED(line, 2, 0);
 }
 
 TEST(the_rest_of_a_line_too_long_comes_while_nobody_reads, "R64")
@@ -1256,7 +1241,7 @@ TEST(the_rest_of_a_line_too_long_comes_while_nobody_reads, "R64")
     START(&line, eddy_reader_readline(reader, got_read, &line));
     FEED(reader, "abcde");
     settle(loop);
-    CHECK_FAILED(line, 1, EDDY_ELIMIT);
+    CHECK_ENDED(line, 1, EDDY_ELIMIT);
     FEED(reader, "f");
     FEED(reader, "\n");
     FEED(reader, "yes\nno");
@@ -1277,7 +1262,7 @@ TEST(each_line_too_long_is_told_of_once, "R64")
     for (int i = 0; i < 4; i++) {
         START(&line, eddy_reader_readline(reader, got_read, &line));
         settle(loop);
-        CHECK_FAILED(line, i + 1, codes[i]);
+        CHECK_ENDED(line, i + 1, codes[i]);
         if (i == 2) CHECK_BYTES(line.bytes, line.len, "cc\n");
     }
     CHECK_BUFFERED(reader, "");
@@ -1293,7 +1278,7 @@ TEST(a_line_too_long_at_the_end_of_the_stream, "R63")
     CHECK_INT(eddy_reader_feed_eof(reader), 0);
     START(&line, eddy_reader_readline(reader, got_read, &line));
     settle(loop);
-    CHECK_FAILED(line, 1, EDDY_ELIMIT);
+    CHECK_ENDED(line, 1, EDDY_ELIMIT);
     CHECK(eddy_reader_at_eof(reader));
     START(&line, eddy_reader_readline(reader, got_read, &line));
     settle(loop);
@@ -1309,7 +1294,7 @@ TEST(the_end_comes_while_a_line_is_skipped, "R63 R64")
     START(&line, eddy_reader_readline(reader, got_read, &line));
     FEED(reader, "abcdefgh");
     settle(loop);
-    CHECK_FAILED(line, 1, EDDY_ELIMIT);
+    CHECK_ENDED(line, 1, EDDY_ELIMIT);
     START(&line, eddy_reader_readline(reader, got_read, &line));
     FEED(reader, "ij");
     CHECK_INT(eddy_reader_feed_eof(reader), 0);
@@ -1439,7 +1424,7 @@ TEST(a_cancelled_read_counts_until_it_is_told, "R70")
     CHECK(next >= 0 || next == EDDY_EBUSY);
     FEED(reader, "line\n");
     settle(loop);
-    CHECK_FAILED(first, 1, EDDY_ECANCELED);
+    CHECK_ENDED(first, 1, EDDY_ECANCELED);
     if (next >= 0) {
         CHECK_GOT(second, 1, "line\n");
     } else {
@@ -1595,7 +1580,7 @@ TEST(freeing_a_reader_cancels_the_read_that_waits, "R9")
     CHECK_INT(read.count, 0);
     CHECK_INT(eddy_reader_feed_data(reader, "d\n", 2), EDDY_ESTALE);
     CHECK_INT(eddy_loop_run(loop), 0);
-    CHECK_FAILED(read, 1, EDDY_ECANCELED);
+    CHECK_ENDED(read, 1, EDDY_ECANCELED);
     CHECK_INT(eddy_loop_cancel(loop, op), EDDY_ESTALE);
     eddy_loop_free(loop);
     CHECK_INT(read.count, 1);
@@ -1624,7 +1609,7 @@ TEST(freeing_the_loop_inside_a_read_callback, "R9")
     CHECK(eddy_reader_readline(reader, free_loop_inside, &inside) >= 0);
     eddy_loop_run(loop);
     CHECK_INT(inside.count, 1);
-    CHECK_FAILED(other, 1, EDDY_ECANCELED);
+    CHECK_ENDED(other, 1, EDDY_ECANCELED);
     CHECK_INT(eddy_reader_feed_data(reader, "x", 1), EDDY_ESTALE);
     CHECK_INT(eddy_loop_run(loop), EDDY_ESTALE);
 }
