@@ -370,7 +370,8 @@ int eddy_writer_write(eddy_writer *writer, const void *bytes, size_t len);
 /* All of them as one write; refused, none. */
 int eddy_writer_writelines(eddy_writer *writer, const eddy_bytes *lines, size_t count);
 
-/* Without a copy: the bytes stay yours, unchanged, until released has run, once, from the loop. */
+/* As eddy_writer_write(), without a copy: leave the bytes as they are until released has run, once, when
+ * they have been sent or never will be. Refused, it never runs. */
 int eddy_writer_write_static(eddy_writer *writer, const void *bytes, size_t len, eddy_fn released, void *arg);
 
 /* Sends what is gathered now, as far as the socket takes it: in a long callback, say. */
@@ -526,7 +527,7 @@ void eddy_protocol_free(eddy_protocol *protocol);
 
 /* What a loop has done since it was made. */
 typedef struct eddy_stats {
-    /* sizeof(eddy_stats) */
+    /* sizeof(eddy_stats). */
     size_t size;
     /* Rounds: each a poll, and what it brought. */
     uint64_t turns;

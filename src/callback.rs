@@ -1,7 +1,8 @@
 //! C functions, as the core knows them: numbers that it carries from the door and back to the door.
 
 /// The address of a C function whose type only the door knows; what it is called with follows from the
-/// [`Call`](crate::hub::Call) it comes in. A number, not a pointer: the core carries it, also between threads, and can do nothing else with it.
+/// [`Call`](crate::hub::Call) it comes in. A number, not a pointer: the core carries it, also between threads, and can
+/// do nothing else with it.
 pub type Function = usize;
 
 /// A C function and the argument that its owner gave with it.

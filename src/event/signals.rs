@@ -96,10 +96,10 @@ impl Signals {
         cover(&mut links, signum).inspect_err(|_| self.set(signum, before))
     }
 
-    /// What of it has come by now is dropped. False: it was not watched.
-    pub fn forget(&mut self, signum: c_int) -> bool {
+    /// What of it has come by now is dropped.
+    pub fn forget(&mut self, signum: c_int) {
         if !(1..SIGNALS as c_int).contains(&signum) || self.watched & bit(signum) == 0 {
-            return false;
+            return;
         }
         let mut links = LINKED.lock();
         self.set(signum, false);
@@ -109,7 +109,6 @@ impl Signals {
         drop(links);
         wait_for_handlers();
         MAIL[self.place].came.fetch_and(!bit(signum), SeqCst);
-        true
     }
 
     pub fn any(&self) -> bool {
@@ -338,7 +337,8 @@ fn exchange(signum: c_int, action: Option<&libc::sigaction>) -> io::Result<libc:
     if result == 0 { Ok(found) } else { Err(io::Error::last_os_error()) }
 }
 
-/// All links of the process, the oldest first, under a lock that a forked child can break open: held for a few system calls at a time.
+/// All links of the process, the oldest first, under a lock that a forked child can break open: held for a few system
+/// calls at a time.
 struct Linked {
     locked: AtomicBool,
     links: UnsafeCell<Vec<Link>>,

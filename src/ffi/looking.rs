@@ -13,7 +13,7 @@ use crate::table::Kind;
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct eddy_stats {
-    /// sizeof(eddy_stats)
+    /// sizeof(eddy_stats).
     pub size: usize,
     /// Rounds: each a poll, and what it brought.
     pub turns: u64,

@@ -218,8 +218,8 @@ pub unsafe extern "C" fn eddy_reader_buffered(reader: *mut eddy_reader, bytes: *
 /// Of each read from now on: EDDY_ETIMEDOUT, and nothing is lost. 0 or EDDY_NEVER: none, the default.
 ///
 /// From when the read is asked for, or, in a callback of the same stream, from when that returns; whatever comes
-/// meanwhile. What has come by then is in time, and what was not
-/// enough stays for the next read. A read that waits already keeps its own. asyncio: wait_for() around it.
+/// meanwhile. What has come by then is in time, and what was not enough stays for the next read. A read that waits
+/// already keeps its own. asyncio: wait_for() around it.
 #[unsafe(no_mangle)]
 pub extern "C" fn eddy_reader_set_timeout(reader: *mut eddy_reader, timeout_ms: u64) -> c_int {
     door::status("eddy_reader_set_timeout", reader, |hub, id| hub.set_read_timeout(id, timeout(timeout_ms)))

@@ -85,10 +85,10 @@ pub unsafe extern "C" fn eddy_writer_writelines(
     full as c_int
 }
 
-/// Without a copy: the bytes stay yours, unchanged, until released has run, once, from the loop.
+/// As eddy_writer_write(), without a copy: leave the bytes as they are until released has run, once, when
+/// they have been sent or never will be. Refused, it never runs.
 ///
-/// It runs when they have been sent, or never will be. A refusal leaves them yours, and released does not run. What is
-/// short, and what a transport of your own is to write, is copied all the same, and released in the next round.
+/// What is short, and what a transport of your own is to write, is copied all the same, and released in the next round.
 ///
 /// # Safety
 /// `len` bytes lie at `bytes`, unchanged, until `released` has run.
@@ -177,8 +177,8 @@ pub extern "C" fn eddy_writer_is_closing(writer: *mut eddy_writer) -> bool {
 /// the default.
 ///
 /// A drain that is late leaves everything as it is. A close that is late ends as by eddy_writer_abort(): what was not
-/// sent yet is lost, and the peer gets a reset; but eddy_writer_wait_closed() gets EDDY_ETIMEDOUT. Without one, close waits as long as the peer
-/// keeps it waiting, as in asyncio.
+/// sent yet is lost, and the peer gets a reset; but eddy_writer_wait_closed() gets EDDY_ETIMEDOUT. Without one, close
+/// waits as long as the peer keeps it waiting, as in asyncio.
 #[unsafe(no_mangle)]
 pub extern "C" fn eddy_writer_set_timeout(writer: *mut eddy_writer, timeout_ms: u64) -> c_int {
     door::status("eddy_writer_set_timeout", writer, |hub, id| hub.set_write_timeout(id, timeout(timeout_ms)))

@@ -124,9 +124,7 @@ impl Opening {
         let after = self.options.timeout.unwrap_or_default().as_millis();
         Error::TimedOut { what: format!("timed out after {after} ms: {}", tried.join(", ")) }
     }
-}
 
-impl Opening {
     pub(super) fn awaits_answer(&self) -> bool {
         matches!(self.stage, Stage::Asked | Stage::AskedForLocal) && self.answer.is_none() && !self.canceled
     }
@@ -201,10 +199,11 @@ impl Hub {
         callback: Callback,
     ) -> Result<i64, Refusal> {
         self.accepting()?;
-        let given = [(&read, Direction::Read), (&write, Direction::Write)];
-        for (fd, direction) in given.into_iter().filter_map(|(fd, direction)| Some((fd.as_ref()?, direction)))
-        {
-            self.check_end(fd, direction)?;
+        if let Some(read) = &read {
+            self.check_end(read, Direction::Read)?;
+        }
+        if let Some(write) = &write {
+            self.check_end(write, Direction::Write)?;
         }
         let same = match (&read, &write) {
             (Some(read), Some(write)) => read.as_raw_fd() == write.as_raw_fd(),

@@ -98,9 +98,7 @@ impl Server {
         }
         false
     }
-}
 
-impl Server {
     pub(super) fn is_open(&self) -> bool {
         !self.closed
     }
@@ -422,13 +420,17 @@ impl Hub {
     /// Closes every client, or aborts it.
     pub fn server_end_clients(&mut self, id: Id<Server>, abort: bool) -> Result<(), Refusal> {
         self.server(id)?;
-        for client in self.connections.ids() {
-            if self.connections.get(client).is_some_and(|connection: &Connection| connection.is_client_of(id))
-            {
-                if abort { self.abort(client) } else { self.close(client) }
-            }
+        for client in self.clients_of(id) {
+            if abort { self.abort(client) } else { self.close(client) }
         }
         Ok(())
+    }
+
+    fn clients_of(&self, id: Id<Server>) -> Vec<Id<Connection>> {
+        let is_its = |client: &Id<Connection>| {
+            self.connections.get(*client).is_some_and(|connection| connection.is_client_of(id))
+        };
+        self.connections.ids().into_iter().filter(is_its).collect()
     }
 
     /// Sets a timer for the end of the shortest grace, unless one comes up before that anyway.
@@ -460,12 +462,8 @@ impl Hub {
     /// nothing left to send are closed, the others aborted; whoever has asked for a shutdown learns of it.
     fn end_grace(&mut self, id: Id<Server>) {
         let (mut closed, mut aborted) = (0, 0);
-        for client in self.connections.ids() {
-            let Some(connection) = self.connections.get(client).filter(|client| client.is_client_of(id))
-            else {
-                continue;
-            };
-            if connection.writer.buffered() > 0 {
+        for client in self.clients_of(id) {
+            if self.connections.get(client).is_some_and(|connection| connection.unsent() > 0) {
                 aborted += 1;
                 self.abort(client);
             } else {

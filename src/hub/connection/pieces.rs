@@ -3,13 +3,11 @@
 
 use std::collections::VecDeque;
 
-use super::writing::is_full;
 use super::{Connection, Hub, face, is};
 use crate::callback::Callback;
 use crate::error::Refusal;
 use crate::hub::Call;
 use crate::memory::Memory;
-use crate::net;
 use crate::stream::{Buffer, NoMemory, Pool};
 use crate::table::Id;
 
@@ -41,7 +39,7 @@ impl Pieces {
 impl Connection {
     /// Bytes written and not sent yet.
     #[inline]
-    pub(super) fn unsent(&self) -> usize {
+    pub(in crate::hub) fn unsent(&self) -> usize {
         let rest = match &self.rare {
             Some(rare) if self.is(is::PIECES) => rare.pieces.unsent(),
             _ => 0,
@@ -141,28 +139,16 @@ impl Hub {
             self.owe_release(id, released);
             return Ok(full);
         }
-        let mut piece = Buffer::of(memory, released);
-        if connection.writer.output.is_none()
-            && connection.is(is::WRITABLE)
-            && let Some(socket) = &connection.socket
-        {
-            match net::send(socket, memory.bytes()) {
-                Ok(sent) => {
-                    piece.consume(sent);
-                    self.stats.bytes_out += sent as u64;
-                }
-                Err(error) if is_full(&error) => {}
-                Err(error) => {
-                    self.break_off(id, &error);
-                    self.owe_release(id, released);
-                    return Ok(false);
-                }
-            }
-        }
-        if piece.is_empty() {
+        let first = connection.writer.output.is_none();
+        let sent = if first { self.send_now(id, memory.bytes()) } else { Some(0) };
+        // All of it is sent, or the connection is lost by it and the rest never will be.
+        let Some(sent) = sent.filter(|sent| *sent < memory.len()) else {
             self.owe_release(id, released);
             return Ok(false);
-        }
+        };
+        let mut piece = Buffer::of(memory, released);
+        piece.consume(sent);
+        let Some(connection) = self.connections.get_mut(id) else { return Err(Refusal::Stale) };
         connection.lend(Box::new(piece)).map_err(|_| Refusal::Full)?;
         self.waiting += 1;
         Ok(self.gathered(id))

@@ -142,15 +142,17 @@ impl Hub {
 
     /// One of the standard descriptors, which stays open beside the copy that is read from or written to.
     pub(in crate::hub) fn has_copy_of(&mut self, standard: i32) -> bool {
-        self.any_end(|end| end.standard == Some(standard))
+        let mut found = false;
+        self.each_end(|end| found |= end.standard == Some(standard));
+        found
     }
 
-    fn any_end(&mut self, mut f: impl FnMut(&mut PipeEnd) -> bool) -> bool {
-        let ids = self.connections.ids();
-        ids.into_iter().any(|id| {
-            let pipe = self.connections.get_mut(id).and_then(Connection::pipe);
-            pipe.is_some_and(|pipe| pipe.ends().any(&mut f))
-        })
+    fn each_end(&mut self, mut f: impl FnMut(&mut PipeEnd)) {
+        for id in self.connections.ids() {
+            if let Some(pipe) = self.connections.get_mut(id).and_then(Connection::pipe) {
+                pipe.ends().for_each(&mut f);
+            }
+        }
     }
 
     // ---- receiving and sending --------------------------------------------------------------------------------
@@ -265,12 +267,11 @@ impl Hub {
         drop(end);
         if let Some(inode) = changed {
             // Blocking again, and so perhaps is another end that had it, and goes on.
-            self.any_end(|end| {
+            self.each_end(|end| {
                 if end.is_at(inode) {
                     // One that fails says so when it is used.
                     let _ = end.stay_ready();
                 }
-                false
             });
         }
     }

@@ -72,9 +72,7 @@ impl Connection {
             Sent::Some
         }
     }
-}
 
-impl Connection {
     /// So much has gone out.
     #[inline]
     pub(super) fn sent(&mut self, n: usize, pool: &mut Pool) {
@@ -140,24 +138,9 @@ impl Hub {
     }
 
     /// Sends from where the caller has it, and keeps what the socket does not take.
-    pub(super) fn write_through(&mut self, id: Id<Connection>, bytes: &[u8]) -> Result<bool, Refusal> {
+    fn write_through(&mut self, id: Id<Connection>, bytes: &[u8]) -> Result<bool, Refusal> {
+        let Some(sent) = self.send_now(id, bytes) else { return Ok(false) };
         let Some(connection) = self.connections.get_mut(id) else { return Err(Refusal::Stale) };
-        let mut sent = 0;
-        if connection.is(is::WRITABLE)
-            && let Some(socket) = &connection.socket
-        {
-            match net::send(socket, bytes) {
-                Ok(some) => {
-                    sent = some;
-                    self.stats.bytes_out += some as u64;
-                }
-                Err(error) if is_full(&error) => {}
-                Err(error) => {
-                    self.break_off(id, &error);
-                    return Ok(false);
-                }
-            }
-        }
         match self.pool.append(connection.last_output(), &bytes[sent..]) {
             Ok(()) => Ok(self.gathered(id)),
             Err(_) if sent == 0 => Err(Refusal::Full),
@@ -165,6 +148,25 @@ impl Hub {
                 // What has gone out cannot be taken back.
                 self.break_off(id, &io::Error::from_raw_os_error(libc::ENOMEM));
                 Ok(false)
+            }
+        }
+    }
+
+    /// How much of it the socket takes at once, where nothing has been gathered before it. None: that loses the connection.
+    pub(super) fn send_now(&mut self, id: Id<Connection>, bytes: &[u8]) -> Option<usize> {
+        let connection = self.connections.get(id)?;
+        let Some(socket) = connection.socket.as_ref().filter(|_| connection.is(is::WRITABLE)) else {
+            return Some(0);
+        };
+        match net::send(socket, bytes) {
+            Ok(sent) => {
+                self.stats.bytes_out += sent as u64;
+                Some(sent)
+            }
+            Err(error) if is_full(&error) => Some(0),
+            Err(error) => {
+                self.break_off(id, &error);
+                None
             }
         }
     }
