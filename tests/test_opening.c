@@ -691,103 +691,101 @@ static void take_clients(int listener)
     while (poll(&waiting, 1, 0) > 0) close(plain_accept(listener));
 }
 
+struct race {
+    struct hosts hosts;
+    eddy_loop *loop;
+    int descriptors;
+};
+
+/* pair.test has these addresses; one connection has been made, so that what is made once is there. */
+static struct race race_begin(const char *first, const char *second)
+{
+    struct race race = { .hosts = hosts_begin(), .loop = eddy_loop_new() };
+    names_answer(first, second);
+    GOT(warm);
+    open_to(race.loop, &warm, "pair.test", race.hosts.port, NULL);
+    take_clients(race.hosts.alive);
+    race.descriptors = plain_descriptors();
+    return race;
+}
+
+/* Nothing of all those connections is left open. */
+static void race_end(struct race *race)
+{
+    end_pump(race->loop, 20);
+    take_clients(race->hosts.alive);
+    CHECK_INT(plain_descriptors(), race->descriptors);
+    eddy_loop_free(race->loop);
+    hosts_end(&race->hosts);
+}
+
 TEST(a_deadline_and_a_connection_at_the_same_time_have_one_outcome, "O6")
 {
-    struct hosts hosts = hosts_begin();
+    struct race race = race_begin(ALIVE, NULL);
     struct outcomes outcomes = { 0 };
-    eddy_loop *loop = eddy_loop_new();
-    names_answer(ALIVE, NULL);
-    GOT(warm);
-    open_to(loop, &warm, "pair.test", hosts.port, NULL);
-    take_clients(hosts.alive);
-    int before = plain_descriptors();
     for (int round = 0; round < ROUNDS; round++) {
         GOT(opened);
         names.delay = (useconds_t)(round % 40) * 50; /* the deadline is in the middle of these */
-        START(&opened, eddy_open_connection(loop, "pair.test", hosts.port, EDDY_OPTIONS(.timeout_ms = 1), got_stream,
-                                            &opened));
+        START(&opened, eddy_open_connection(race.loop, "pair.test", race.hosts.port, EDDY_OPTIONS(.timeout_ms = 1),
+                                            got_stream, &opened));
         if (round % 3 == 0) { /* both have happened when the loop looks */
-            CHECK(eddy_loop_run_once(loop, 0) >= 0);
+            CHECK(eddy_loop_run_once(race.loop, 0) >= 0);
             usleep(1500);
         }
-        RUN_UNTIL(loop, opened.count > 0);
-        if (round % 7 == 0) end_pump(loop, 2); /* the answer that came too late finds nobody */
+        RUN_UNTIL(race.loop, opened.count > 0);
+        if (round % 7 == 0) end_pump(race.loop, 2); /* the answer that came too late finds nobody */
         count_outcome(&outcomes, &opened);
-        take_clients(hosts.alive);
+        take_clients(race.hosts.alive);
     }
     CHECK_INT(outcomes.connected + outcomes.timed_out, ROUNDS);
     CHECK(outcomes.timed_out > 0);
     if (eddy_test_slow() == 1) CHECK(outcomes.connected > 0);
-    end_pump(loop, 20);
-    take_clients(hosts.alive);
-    CHECK_INT(plain_descriptors(), before);
-    eddy_loop_free(loop);
-    hosts_end(&hosts);
+    race_end(&race);
 }
 
 TEST(a_cancel_and_a_connection_at_the_same_time_have_one_outcome, "O6")
 {
-    struct hosts hosts = hosts_begin();
+    struct race race = race_begin(SILENT, ALIVE);
     struct outcomes outcomes = { 0 };
-    eddy_loop *loop = eddy_loop_new();
-    names_answer(SILENT, ALIVE);
-    GOT(warm);
-    open_to(loop, &warm, "pair.test", hosts.port, NULL);
-    take_clients(hosts.alive);
-    int before = plain_descriptors();
     for (int round = 0; round < ROUNDS; round++) {
         GOT(opened);
         const char *host = round % 2 == 0 ? ALIVE : "pair.test";
-        eddy_op op = START(&opened, eddy_open_connection(loop, host, hosts.port, EDDY_OPTIONS(.happy_eyeballs_ms = 1),
-                                                         got_stream, &opened));
-        for (int turn = 0; turn < round % 6; turn++) CHECK(eddy_loop_run_once(loop, round % 3) >= 0);
+        eddy_op op = START(&opened, eddy_open_connection(race.loop, host, race.hosts.port,
+                                                         EDDY_OPTIONS(.happy_eyeballs_ms = 1), got_stream, &opened));
+        for (int turn = 0; turn < round % 6; turn++) CHECK(eddy_loop_run_once(race.loop, round % 3) >= 0);
         const bool decided = opened.count > 0;
-        CHECK_INT(eddy_loop_cancel(loop, op), decided ? EDDY_ESTALE : 0);
-        settle(loop);
+        CHECK_INT(eddy_loop_cancel(race.loop, op), decided ? EDDY_ESTALE : 0);
+        settle(race.loop);
         CHECK_INT(opened.count, 1);
         CHECK_INT(opened.code, decided ? 0 : EDDY_ECANCELED);
         count_outcome(&outcomes, &opened);
-        take_clients(hosts.alive);
+        take_clients(race.hosts.alive);
     }
     CHECK_INT(outcomes.connected + outcomes.cancelled, ROUNDS);
     CHECK(outcomes.connected > 0 && outcomes.cancelled > 0);
-    end_pump(loop, 20);
-    take_clients(hosts.alive);
-    CHECK_INT(plain_descriptors(), before);
-    eddy_loop_free(loop);
-    hosts_end(&hosts);
+    race_end(&race);
 }
 
 TEST(deadline_cancel_and_connection_together_have_one_outcome, "O6")
 {
-    struct hosts hosts = hosts_begin();
+    struct race race = race_begin(SILENT, ALIVE);
     struct outcomes outcomes = { 0 };
-    eddy_loop *loop = eddy_loop_new();
-    names_answer(SILENT, ALIVE);
-    GOT(warm);
-    open_to(loop, &warm, "pair.test", hosts.port, NULL);
-    take_clients(hosts.alive);
-    int before = plain_descriptors();
     for (int round = 0; round < ROUNDS; round++) {
         GOT(opened);
-        eddy_op op = START(&opened, eddy_open_connection(loop, "pair.test", hosts.port,
+        eddy_op op = START(&opened, eddy_open_connection(race.loop, "pair.test", race.hosts.port,
                                                          EDDY_OPTIONS(.happy_eyeballs_ms = 1, .timeout_ms = 2),
                                                          got_stream, &opened));
-        for (int turn = 0; turn < round % 5; turn++) CHECK(eddy_loop_run_once(loop, 1) >= 0);
+        for (int turn = 0; turn < round % 5; turn++) CHECK(eddy_loop_run_once(race.loop, 1) >= 0);
         const bool decided = opened.count > 0;
-        CHECK_INT(eddy_loop_cancel(loop, op), decided ? EDDY_ESTALE : 0);
-        settle(loop);
+        CHECK_INT(eddy_loop_cancel(race.loop, op), decided ? EDDY_ESTALE : 0);
+        settle(race.loop);
         count_outcome(&outcomes, &opened);
         if (!decided) CHECK_INT(opened.code, EDDY_ECANCELED);
-        take_clients(hosts.alive);
+        take_clients(race.hosts.alive);
     }
     CHECK_INT(outcomes.connected + outcomes.cancelled + outcomes.timed_out, ROUNDS);
     CHECK(outcomes.cancelled > 0);
-    end_pump(loop, 20);
-    take_clients(hosts.alive);
-    CHECK_INT(plain_descriptors(), before);
-    eddy_loop_free(loop);
-    hosts_end(&hosts);
+    race_end(&race);
 }
 
 /* ---- servers on several addresses ---------------------------------------------------------------------- */
