@@ -3,7 +3,7 @@
 use std::{env, fs, path::Path, process};
 
 /// The files of src/ffi, in the order of the header, each with the banner of its section.
-const SECTIONS: [(&str, &str); 10] = [
+const SECTIONS: [(&str, &str); 11] = [
     ("types", ""),
     ("errors", "errors"),
     (
@@ -15,6 +15,7 @@ const SECTIONS: [(&str, &str); 10] = [
     ("reader", "reader"),
     ("writer", "writer"),
     ("server", "server"),
+    ("tls", "tls: settings shared by any number of connections, on any thread"),
     ("custom", "making your own: transports, and the protocol between a transport and a reader"),
     ("looking", "looking"),
 ];

@@ -6,9 +6,10 @@
  *     copied, compared and kept, and never looked into. A handle that is NULL, freed, of another kind, or
  *     of another thread's loop is refused with an error; it is never undefined behaviour.
  *  2. A loop and all its handles belong to the thread that made the loop, or attached it. From elsewhere
- *     only eddy_loop_call_soon_threadsafe() may be called. After fork() the child may free what it
- *     inherited, and make loops of its own. A thread that ends takes its loops along, and so does exit()
- *     with those of the thread that calls it: descriptors are closed, and nobody is called any more.
+ *     only eddy_loop_call_soon_threadsafe() may be called. An eddy_tls belongs to no loop, and to all
+ *     threads. After fork() the child may free what it inherited, and make loops of its own. A thread that
+ *     ends takes its loops along, and so does exit() with those of the thread that calls it: descriptors are
+ *     closed, and nobody is called any more.
  *  3. Your functions are called from within eddy_loop_run(), _run_forever(), _run_once() and
  *     eddy_loop_free(), and from nowhere else: never from within the call that started the operation. You
  *     may call anything in this header from within them, except the three that run, for the same loop;
@@ -52,6 +53,7 @@ typedef struct eddy_writer eddy_writer;
 typedef struct eddy_server eddy_server;
 typedef struct eddy_protocol eddy_protocol;
 typedef struct eddy_transport eddy_transport;
+typedef struct eddy_tls eddy_tls;
 
 /* A receipt for something started, to cancel it by; or, negative, the reason why it was refused. */
 typedef int64_t eddy_op;
@@ -94,6 +96,8 @@ enum {
     EDDY_EINCOMPLETE = -35,
     /* The line is longer than the reader's limit: see eddy_error_consumed(). */
     EDDY_ELIMIT = -36,
+    /* TLS: a certificate, a handshake, or an end without goodbye; eddy_error_message() says which. */
+    EDDY_ETLS = -37,
     /* The time that was given for it was over. */
     EDDY_ETIMEDOUT = -38,
     /* eddy_loop_cancel() was asked for it, or what it was about was freed. */
@@ -208,8 +212,8 @@ int eddy_loop_set_clock(eddy_loop *loop, int virtual_clock);
 
 /* ---- opening ------------------------------------------------------------------------------------------- */
 
-/* All fields: 0 is the default. What means nothing to a call is ignored; only local_port and local_host are
- * then refused. */
+/* All fields: 0 is the default. What means nothing to a call is ignored; only local_port, local_host and
+ * what asks for TLS are then refused. */
 typedef struct eddy_options {
     /* sizeof(eddy_options): set by EDDY_OPTIONS(). */
     size_t size;
@@ -217,7 +221,8 @@ typedef struct eddy_options {
     size_t limit;
     /* Bytes written and not sent beyond which a write is refused whole, EDDY_EFULL; default: no bound. */
     size_t max_write_buffer;
-    /* For resolving and connecting together, from the call on: then EDDY_ETIMEDOUT. Default: no bound. */
+    /* For resolving, connecting and the TLS handshake together, from the call on: then EDDY_ETIMEDOUT. Of a
+     * server: for each handshake. Default: no bound, but for handshakes 60 s. */
     uint64_t timeout_ms;
     /* TCP client: the head start of each address before the next is tried beside it; default 250 (RFC 8305).
      * EDDY_NEVER: one after the other, in the resolver's order. */
@@ -227,6 +232,14 @@ typedef struct eddy_options {
     uint16_t local_port;
     /* AF_INET or AF_INET6; default: both. */
     int family;
+    /* Speak TLS, with these settings: a client's, or a server's. */
+    eddy_tls *tls;
+    /* TLS client: the name, or the IP address, to ask for and to verify; default: the host. */
+    const char *server_hostname;
+    /* TLS: how long close waits, in the background, for the peer's goodbye; default 30 s. */
+    uint64_t tls_shutdown_ms;
+    /* eddy_writer_start_tls(): what has come and nobody has read goes to TLS; default: it is an error. */
+    int tls_takes_buffered;
     /* Server: stop accepting while so many are connected; default: no bound. */
     size_t max_clients;
     /* Server: connections that wait to be accepted; default 100. */
@@ -249,8 +262,8 @@ typedef struct eddy_options {
 #define EDDY_OPTIONS(...) (&(eddy_options){ .size = sizeof(eddy_options), __VA_ARGS__ })
 #endif
 
-/* cb gets a reader and a writer, or an error: EDDY_ERESOLVE, EDDY_ESYSTEM, EDDY_ETIMEDOUT. All addresses of
- * the host are tried, until one answers. */
+/* cb gets a reader and a writer, or an error: EDDY_ERESOLVE, EDDY_ESYSTEM, EDDY_ETLS, EDDY_ETIMEDOUT. All
+ * addresses of the host are tried, until one answers. */
 eddy_op eddy_open_connection(eddy_loop *loop, const char *host, uint16_t port, const eddy_options *options,
                              eddy_stream_cb cb, void *arg);
 
@@ -258,8 +271,8 @@ eddy_op eddy_open_connection(eddy_loop *loop, const char *host, uint16_t port, c
 eddy_op eddy_open_unix_connection(eddy_loop *loop, const char *path, const eddy_options *options,
                                   eddy_stream_cb cb, void *arg);
 
-/* client_cb runs once for every connection accepted. host NULL or "": every address of this machine;
- * port 0: any that is free, see eddy_server_sockname(). */
+/* client_cb runs once for every connection accepted; with TLS, when its handshake is done. host NULL or "":
+ * every address of this machine; port 0: any that is free, see eddy_server_sockname(). */
 eddy_op eddy_start_server(eddy_loop *loop, eddy_stream_cb client_cb, const char *host, uint16_t port,
                           const eddy_options *options, eddy_server_cb cb, void *arg);
 
@@ -410,8 +423,15 @@ size_t eddy_writer_get_write_buffer_size(eddy_writer *writer);
  * also afterwards. */
 eddy_op eddy_writer_wait_closed(eddy_writer *writer, eddy_writer_cb cb, void *arg);
 
+/* Encrypts what follows, both ways: a client's handshake or a server's, as the settings in options.tls
+ * are. cb, when it is done; reader and writer stay the same. EDDY_ESTATE: something has come in clear that
+ * nobody has read (see tls_takes_buffered), or the stream is closing, or has ended on one side. */
+eddy_op eddy_writer_start_tls(eddy_writer *writer, const eddy_options *options, eddy_writer_cb cb, void *arg);
+
 /* "peername", "sockname", "socket" (the descriptor, in digits), "pipe" (both, as in "3,-1"), or what
- * eddy_transport_set_extra_info() gave; NULL if there is none. Lent until the connection is gone. */
+ * eddy_transport_set_extra_info() gave; NULL if there is none. Lent until the connection is gone. With TLS:
+ * "cipher", "version" ("TLSv1.3"), "alpn", "server_hostname", "peercert" (DER), "peercert_chain" (DER, one
+ * after the other), "session_reused" ("1" or "0"). */
 const char *eddy_writer_get_extra_info(eddy_writer *writer, const char *name, size_t *len);
 
 /* The connection's transport, always the same handle; it dies with the connection. */
@@ -452,6 +472,53 @@ intptr_t eddy_server_socket(eddy_server *server, size_t index);
 
 /* Closes it. Those who wait for its end are still told. */
 void eddy_server_free(eddy_server *server);
+
+/* ---- tls: settings shared by any number of connections, on any thread ---------------------------------- */
+
+/* A client's: trusts whom the system trusts, verifies the server's certificate and name, TLS 1.2 and 1.3. */
+eddy_tls *eddy_tls_client_new(void);
+
+/* A server's: its certificate, with those that lead to its authority behind it, and the key. Never NULL. */
+eddy_tls *eddy_tls_server_new(const char *certificates_pem, const char *key_pem);
+
+/* One more, of a server: the first that is for the name that a client asks for is shown, or else the first
+ * of all (SNI). Of a client: the one that it shows when it is asked. */
+int eddy_tls_add_certificate(eddy_tls *tls, const char *certificates_pem, const char *key_pem);
+
+/* The same from files; key_path NULL: the key is in the first. */
+int eddy_tls_load_certificate(eddy_tls *tls, const char *certificates_path, const char *key_path);
+
+/* Trust these authorities, and no longer the system's; called again: these too. Of a server: whose
+ * clients' certificates are good. */
+int eddy_tls_trust(eddy_tls *tls, const char *certificates_pem);
+
+/* The same from a file. */
+int eddy_tls_load_trust(eddy_tls *tls, const char *certificates_path);
+
+/* A server asks its clients for certificates, of the authorities that it trusts; required 0: they may do
+ * without. */
+int eddy_tls_verify_clients(eddy_tls *tls, int required);
+
+/* "h2,http/1.1": the best first; "": none. With nothing in common the handshake fails. */
+int eddy_tls_set_alpn(eddy_tls *tls, const char *protocols);
+
+/* "TLSv1.2", the default, or "TLSv1.3". */
+int eddy_tls_set_minimum_version(eddy_tls *tls, const char *version);
+
+/* Whether a later connection may go on with the keys of an earlier one, which saves it half of the
+ * handshake; default: it may. */
+int eddy_tls_set_resumption(eddy_tls *tls, int on);
+
+/* FOR TESTS ONLY. A client believes ANY certificate, for any name: whoever stands between reads and
+ * changes everything. To trust a certificate of your own, use eddy_tls_trust(). */
+int eddy_tls_dangerously_skip_verification(eddy_tls *tls);
+
+/* What is wrong with these settings; NULL: nothing. Settings with something wrong are refused when used.
+ * Lent until they are changed or freed. */
+const eddy_error *eddy_tls_error(eddy_tls *tls);
+
+/* Whenever; connections and servers that use them go on as they are. */
+void eddy_tls_free(eddy_tls *tls);
 
 /* ---- making your own: transports, and the protocol between a transport and a reader -------------------- */
 
@@ -535,12 +602,14 @@ typedef struct eddy_stats {
     uint64_t callbacks;
     /* Those that took longer than eddy_loop_set_debug() says. */
     uint64_t slow_callbacks;
-    /* Received from sockets, and sent to them. */
+    /* Received from sockets, and sent to them; with TLS, what was in it. */
     uint64_t bytes_in;
     uint64_t bytes_out;
     /* Made or accepted, and not over yet; and all that ever were. */
     uint64_t connections_open;
     uint64_t connections_total;
+    /* Of clients of its servers, which nobody was told of but the exception handler. */
+    uint64_t handshakes_failed;
 } eddy_stats;
 
 /* Fills in as much as size says there is room for. EDDY_EINVAL: NULL, or size is not set. */

@@ -62,6 +62,9 @@ pub enum Error {
     #[error("{}", if *.found { "separator is found, but beyond the limit" }
                   else { "separator is not found, and the limit is exceeded" })]
     Limit { consumed: usize, found: bool },
+    /// Settings, a handshake, or what came afterwards: the words say which.
+    #[error("{what}")]
+    Tls { what: String },
     #[error("{what}")]
     TimedOut { what: String },
     #[error("canceled")]

@@ -3,7 +3,7 @@
 //! The rooms, from the street inwards; each knows only those to its right:
 //!
 //! ```text
-//! ffi -> hub -> { stream, net, event } -> { table, callback, memory, error }
+//! ffi -> hub -> { stream, net, event, tls } -> { table, callback, memory, error }
 //! ```
 //!
 //! - [`ffi`]: the door. One file per section of `include/eddy.h`: C strings, slices and options come in, callbacks go
@@ -11,6 +11,7 @@
 //! - [`hub`]: the event loop's inside. It owns every object, and is the only place where sockets and readers meet.
 //! - [`stream`]: buffers, readers and writers without sockets, loop or clock: bytes in, answers out.
 //! - [`net`]: sockets, names and addresses. Knows no lines.
+//! - [`tls`]: its settings and its engine. Knows no sockets.
 //! - [`event`]: the poll, the timers, and what other threads may touch. Knows no objects.
 //! - [`table`]: objects by ticket. [`callback`]: C functions, as the core knows them. [`memory`]: what callers lend for
 //!   longer than a call. [`error`]: what can go wrong.
@@ -30,3 +31,4 @@ pub mod memory;
 pub mod net;
 pub mod stream;
 pub mod table;
+pub mod tls;

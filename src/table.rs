@@ -58,6 +58,8 @@ pub enum Kind {
     Listener = 10,
     /// A connection's, where a timer is set for it: its other timers go by its own number.
     Deadline = 11,
+    /// Settings, in the process's own table: its loop is 0.
+    Tls = 12,
 }
 
 impl Kind {
@@ -69,9 +71,9 @@ impl Kind {
 
     pub fn of(number: usize) -> Option<Kind> {
         use Kind::*;
-        const ALL: [Kind; 12] = [
+        const ALL: [Kind; 13] = [
             Connection, Loop, Server, Reader, Writer, Transport, Protocol, Error, Opening, Post, Listener,
-            Deadline,
+            Deadline, Tls,
         ];
         if number & layout::MARK != layout::MARK {
             return None;
@@ -124,6 +126,11 @@ impl<T> Id<T> {
     /// The other way round: the handle of one face.
     pub const fn face(self, face: Kind) -> usize {
         self.number() | ((face as usize) << layout::KIND)
+    }
+
+    /// The same place and life, as a number of another kind.
+    pub const fn turned(self, from: Kind, to: Kind) -> usize {
+        self.number ^ ((from as usize ^ to as usize) << layout::KIND)
     }
 
     pub const fn place(self) -> usize {
@@ -184,6 +191,11 @@ impl<T> Table<T> {
             free_tail: NOWHERE,
             len: 0,
         }
+    }
+
+    /// A ticket that no table will ever give out.
+    pub fn never(kind: Kind) -> usize {
+        make(kind, 0, 0, NOWHERE)
     }
 
     /// Room for so many, which inserting them then cannot lack. False: there is none.

@@ -6,7 +6,8 @@ A test names those that it really shows, as in R42 R43:
   in Rust     /// Shows R42, R43.
   in Python   # Shows R42, R43.
 behaviours-left-out.txt has those that nothing can show, or not yet, each with the reason.
-Ids with other letters than those of behaviours.txt are none of its business.
+Ids with other letters than those of behaviours.txt are none of its business, nor are those in lower case, which are of
+hostile situations.
 """
 
 import pathlib

@@ -7,6 +7,7 @@
 #ifndef EDDY_TEST_CONFORMANCE_H
 #define EDDY_TEST_CONFORMANCE_H
 
+#include "certificates.h"
 #include "collect.h"
 #include "plain.h"
 
@@ -27,6 +28,7 @@ typedef struct ends (*maker)(const eddy_options *options);
     TEST(name##_over_unix, shows) { name(over_unix); }                                             \
     TEST(name##_over_custom, shows) { name(over_custom); }                                         \
     TEST(name##_over_pair, shows) { name(over_pair); }                                             \
+    TEST(name##_over_tls, shows) { if (certificates()) name(over_tls); }                           \
     static void name(maker make)
 
 /* ---- over sockets ---------------------------------------------------------------------------------------- */
@@ -55,16 +57,32 @@ PLAIN void meet(struct ends *ends, struct got *opened)
     ends->writers[0] = opened->writer;
 }
 
-PLAIN struct ends over_tcp(const eddy_options *options)
+PLAIN struct ends over_port(const eddy_options *client, const eddy_options *server)
 {
     static struct ends ends;
     int port = plain_bind("127.0.0.1", 0);
     CHECK(listen(port, 5) == 0);
     ends = (struct ends){ .loop = eddy_loop_new() };
     GOT(opened);
-    CHECK(eddy_start_socket_server(ends.loop, came_in, port, options, is_up, &ends) >= 0);
-    START(&opened, eddy_open_connection(ends.loop, "127.0.0.1", plain_port(port), options, got_stream, &opened));
+    CHECK(eddy_start_socket_server(ends.loop, came_in, port, server, is_up, &ends) >= 0);
+    START(&opened, eddy_open_connection(ends.loop, "127.0.0.1", plain_port(port), client, got_stream, &opened));
     meet(&ends, &opened);
+    return ends;
+}
+
+PLAIN struct ends over_tcp(const eddy_options *options)
+{
+    return over_port(options, options);
+}
+
+PLAIN struct ends over_tls(const eddy_options *options)
+{
+    eddy_options client = options != NULL ? *options : (eddy_options){ .size = sizeof client }, server = client;
+    client.tls = client_of("authority.pem");
+    server.tls = server_of("server");
+    struct ends ends = over_port(&client, &server);
+    eddy_tls_free(client.tls);
+    eddy_tls_free(server.tls);
     return ends;
 }
 

@@ -77,6 +77,14 @@ PLAIN void asked_read(eddy_reader *reader, const char *bytes, size_t len, const 
     asked(arg, error);
 }
 
+/* No NUL follows what comes into the caller's memory. */
+PLAIN void asked_read_into(eddy_reader *reader, const char *bytes, size_t len, const eddy_error *error, void *arg)
+{
+    (void)reader, (void)bytes;
+    if (error != NULL && len != 0) FAIL("bytes and an error: %s", ((struct ask *)arg)->what);
+    asked(arg, error);
+}
+
 PLAIN void asked_writer(eddy_writer *writer, const eddy_error *error, void *arg)
 {
     (void)writer;
@@ -469,7 +477,7 @@ BODY(eddy_reader_peek) { return ASK(eddy_reader_peek(handle, 3, asked_read, aski
 BODY(eddy_reader_read_into)
 {
     static char room[16];
-    return ASK(eddy_reader_read_into(handle, room, sizeof room, asked_read, asking));
+    return ASK(eddy_reader_read_into(handle, room, sizeof room, asked_read_into, asking));
 }
 BODY(eddy_reader_set_timeout) { return eddy_reader_set_timeout(handle, 1000); }
 BODY(eddy_reader_at_eof) { return eddy_reader_at_eof(handle); }
@@ -507,6 +515,12 @@ BODY(eddy_writer_abort) { return eddy_writer_abort(handle); }
 BODY(eddy_writer_is_closing) { return eddy_writer_is_closing(handle); }
 BODY(eddy_writer_set_write_buffer_limits) { return eddy_writer_set_write_buffer_limits(handle, 100, 10); }
 BODY(eddy_writer_get_write_buffer_size) { return (long long)eddy_writer_get_write_buffer_size(handle); }
+BODY(eddy_writer_start_tls)
+{
+    /* Refused in any case: without settings there is no TLS. */
+    int code = (int)ASK(eddy_writer_start_tls(handle, EDDY_OPTIONS(.limit = 7), asked_writer, asking));
+    return code == EDDY_EINVAL ? 0 : code;
+}
 BODY(eddy_writer_wait_closed) { return ASK(eddy_writer_wait_closed(handle, asked_writer, asking)); }
 BODY(eddy_writer_get_extra_info)
 {
@@ -618,6 +632,7 @@ PLAIN const struct call calls[] = {
     CALL(eddy_writer_get_write_buffer_size, WRITER, NUMBER, PLAINLY),
     CALL(eddy_writer_is_closing, WRITER, TRUTH, PLAINLY),
     CALL(eddy_writer_wait_closed, WRITER, CODE, PLAINLY),
+    CALL(eddy_writer_start_tls, WRITER, CODE, PLAINLY),
     CALL(eddy_transport_set_extra_info, TRANSPORT, CODE, PLAINLY),
     CALL(eddy_writer_get_extra_info, WRITER, POINTER, PLAINLY),
     CALL(eddy_writer_transport, WRITER, POINTER, PLAINLY),

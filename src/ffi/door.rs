@@ -461,9 +461,14 @@ pub(super) fn also<H: Handle>(hub: &Hub, handle: *mut H) -> Result<Id<H::Record>
     if Kind::of(number) == Some(H::KIND) && hub.describe(number).is_some() {
         return Ok(H::id(hub, number));
     }
-    BLAME.set(Some((H::WORD, number)));
+    blame(H::WORD, number);
     let place = &PLACES[table::loop_of(number)];
     Err(if place.is_mine() { Refusal::Stale } else { place.refusal(number) })
+}
+
+/// The handle that the refusal of this call is about, where that is not the first.
+pub(super) fn blame(word: &'static str, number: usize) {
+    BLAME.set(Some((word, number)));
 }
 
 /// Does something, now.
@@ -512,7 +517,7 @@ pub(super) fn free<H: Handle>(
 // ---- reports ------------------------------------------------------------------------------------------------------
 
 #[cold]
-fn misused(function: &str, word: &str, number: usize, refusal: Refusal) {
+pub(super) fn misused(function: &str, word: &str, number: usize, refusal: Refusal) {
     let (word, number) = BLAME.take().unwrap_or((word, number));
     let what = match refusal {
         Refusal::Thread => "another thread's",

@@ -4,7 +4,8 @@ use std::ffi::{c_char, c_int};
 
 use super::door;
 use crate::error::{Error, LentError, Refusal};
-use crate::table::Id;
+use crate::table::{self, Id, Kind};
+use crate::tls;
 
 /// What went wrong. Lent, const, and a ticket too: after its callback it reads as EDDY_ESTALE, never as
 /// memory.
@@ -43,6 +44,8 @@ pub enum eddy_code {
     EDDY_EINCOMPLETE = -35,
     /// The line is longer than the reader's limit: see eddy_error_consumed().
     EDDY_ELIMIT = -36,
+    /// TLS: a certificate, a handshake, or an end without goodbye; eddy_error_message() says which.
+    EDDY_ETLS = -37,
     /// The time that was given for it was over.
     EDDY_ETIMEDOUT = -38,
     /// eddy_loop_cancel() was asked for it, or what it was about was freed.
@@ -75,6 +78,7 @@ fn code_of(error: &Error) -> c_int {
         Error::Lost { .. } => EDDY_ELOST,
         Error::Incomplete { .. } => EDDY_EINCOMPLETE,
         Error::Limit { .. } => EDDY_ELIMIT,
+        Error::Tls { .. } => EDDY_ETLS,
         Error::TimedOut { .. } => EDDY_ETIMEDOUT,
         Error::Canceled => EDDY_ECANCELED,
         Error::User { code, .. } => return *code,
@@ -100,6 +104,7 @@ pub extern "C" fn eddy_strerror(code: c_int) -> *const c_char {
         -34 => c"the connection is lost",
         -35 => c"the stream ended too early",
         -36 => c"the line is longer than the limit",
+        -37 => c"TLS failed",
         -38 => c"timed out",
         -39 => c"canceled",
         1.. => c"the user's own error",
@@ -119,6 +124,13 @@ fn look<R>(
     let number = error as usize;
     if number == 0 {
         return none;
+    }
+    if table::loop_of(number) == 0 && Kind::of(number) == Some(Kind::Error) {
+        // One of no loop: of TLS settings.
+        return match tls::describe(number, f) {
+            Some(answer) => answer,
+            None => stale(Refusal::Stale),
+        };
     }
     door::within(number, |hub| hub.error(Id::from_number(number)).map(f).ok_or(Refusal::Stale))
         .unwrap_or_else(stale)

@@ -8,6 +8,7 @@ use super::door;
 use super::types::eddy_loop;
 use crate::error::Refusal;
 use crate::table::Kind;
+use crate::tls;
 
 /// What a loop has done since it was made.
 #[repr(C)]
@@ -21,12 +22,14 @@ pub struct eddy_stats {
     pub callbacks: u64,
     /// Those that took longer than eddy_loop_set_debug() says.
     pub slow_callbacks: u64,
-    /// Received from sockets, and sent to them.
+    /// Received from sockets, and sent to them; with TLS, what was in it.
     pub bytes_in: u64,
     pub bytes_out: u64,
     /// Made or accepted, and not over yet; and all that ever were.
     pub connections_open: u64,
     pub connections_total: u64,
+    /// Of clients of its servers, which nobody was told of but the exception handler.
+    pub handshakes_failed: u64,
 }
 
 /// Fills in as much as size says there is room for. EDDY_EINVAL: NULL, or size is not set.
@@ -50,6 +53,7 @@ pub unsafe extern "C" fn eddy_loop_stats(r#loop: *mut eddy_loop, stats: *mut edd
             bytes_out: counted.bytes_out,
             connections_open: counted.connections_open,
             connections_total: counted.connections_total,
+            handshakes_failed: counted.handshakes_failed,
         };
         // SAFETY: the caller's promise.
         unsafe { door::give_sized(stats, known) }
@@ -95,7 +99,7 @@ pub extern "C" fn eddy_repr(handle: *const c_void) -> *const c_char {
     let text = match name(number) {
         _ if number == 0 => "<NULL>".into(),
         None => format!("<no eddy handle {number:#x}>"),
-        Some(name) => match door::within(number, |hub| hub.describe(number).ok_or(Refusal::Stale)) {
+        Some(name) => match describe(number) {
             Ok(text) => text,
             Err(Refusal::Thread) => format!("<another thread's {name} {number:#x}>"),
             Err(Refusal::Busy) => format!("<{name} {number:#x} in use>"),
@@ -113,6 +117,14 @@ pub extern "C" fn eddy_repr(handle: *const c_void) -> *const c_char {
 }
 
 /// What kind of handle a number is by its form. (Some kinds of number never leave the library.)
+/// What is behind a handle, if it is alive.
+fn describe(number: usize) -> Result<String, Refusal> {
+    match Kind::of(number) {
+        Some(Kind::Tls) => tls::repr(number).ok_or(Refusal::Stale),
+        _ => door::within(number, |hub| hub.describe(number).ok_or(Refusal::Stale)),
+    }
+}
+
 fn name(number: usize) -> Option<&'static str> {
     match Kind::of(number)? {
         Kind::Loop => Some("eddy_loop"),
@@ -122,6 +134,7 @@ fn name(number: usize) -> Option<&'static str> {
         Kind::Transport => Some("eddy_transport"),
         Kind::Protocol => Some("eddy_protocol"),
         Kind::Error => Some("eddy_error"),
+        Kind::Tls => Some("eddy_tls"),
         Kind::Connection | Kind::Opening | Kind::Post | Kind::Listener | Kind::Deadline => None,
     }
 }

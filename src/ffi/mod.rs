@@ -6,9 +6,10 @@
 //!     copied, compared and kept, and never looked into. A handle that is NULL, freed, of another kind, or
 //!     of another thread's loop is refused with an error; it is never undefined behaviour.
 //!  2. A loop and all its handles belong to the thread that made the loop, or attached it. From elsewhere
-//!     only eddy_loop_call_soon_threadsafe() may be called. After fork() the child may free what it
-//!     inherited, and make loops of its own. A thread that ends takes its loops along, and so does exit()
-//!     with those of the thread that calls it: descriptors are closed, and nobody is called any more.
+//!     only eddy_loop_call_soon_threadsafe() may be called. An eddy_tls belongs to no loop, and to all
+//!     threads. After fork() the child may free what it inherited, and make loops of its own. A thread that
+//!     ends takes its loops along, and so does exit() with those of the thread that calls it: descriptors are
+//!     closed, and nobody is called any more.
 //!  3. Your functions are called from within eddy_loop_run(), _run_forever(), _run_once() and
 //!     eddy_loop_free(), and from nowhere else: never from within the call that started the operation. You
 //!     may call anything in this header from within them, except the three that run, for the same loop;
@@ -43,5 +44,6 @@ pub mod looking;
 pub mod opening;
 pub mod reader;
 pub mod server;
+pub mod tls;
 pub mod types;
 pub mod writer;

@@ -11,13 +11,18 @@ use super::callbacks::*;
 use super::door::{self, callback, sized, text};
 use super::types::*;
 use crate::error::Refusal;
-use crate::hub::{Hub, Limits, Options, Target};
+use crate::hub::{Hub, Limits, Options, Secure, Target};
 use crate::net::{Given, SocketOptions};
 use crate::stream::DEFAULT_LIMIT;
 use crate::table::Kind;
+use crate::tls;
 
-/// All fields: 0 is the default. What means nothing to a call is ignored; only local_port and local_host are
-/// then refused.
+/// asyncio's times for TLS.
+const HANDSHAKE: Duration = Duration::from_secs(60);
+const SHUTDOWN: Duration = Duration::from_secs(30);
+
+/// All fields: 0 is the default. What means nothing to a call is ignored; only local_port, local_host and
+/// what asks for TLS are then refused.
 #[repr(C)]
 pub struct eddy_options {
     /// sizeof(eddy_options): set by EDDY_OPTIONS().
@@ -26,7 +31,8 @@ pub struct eddy_options {
     pub limit: usize,
     /// Bytes written and not sent beyond which a write is refused whole, EDDY_EFULL; default: no bound.
     pub max_write_buffer: usize,
-    /// For resolving and connecting together, from the call on: then EDDY_ETIMEDOUT. Default: no bound.
+    /// For resolving, connecting and the TLS handshake together, from the call on: then EDDY_ETIMEDOUT. Of a
+    /// server: for each handshake. Default: no bound, but for handshakes 60 s.
     pub timeout_ms: u64,
     /// TCP client: the head start of each address before the next is tried beside it; default 250 (RFC 8305).
     /// EDDY_NEVER: one after the other, in the resolver's order.
@@ -36,6 +42,14 @@ pub struct eddy_options {
     pub local_port: u16,
     /// AF_INET or AF_INET6; default: both.
     pub family: c_int,
+    /// Speak TLS, with these settings: a client's, or a server's.
+    pub tls: *mut eddy_tls,
+    /// TLS client: the name, or the IP address, to ask for and to verify; default: the host.
+    pub server_hostname: *const c_char,
+    /// TLS: how long close waits, in the background, for the peer's goodbye; default 30 s.
+    pub tls_shutdown_ms: u64,
+    /// eddy_writer_start_tls(): what has come and nobody has read goes to TLS; default: it is an error.
+    pub tls_takes_buffered: c_int,
     /// Server: stop accepting while so many are connected; default: no bound.
     ///
     /// The others wait in the kernel, as many as `backlog` says, and come in when one is gone, after the
@@ -113,7 +127,80 @@ unsafe fn options(given: *const eddy_options) -> Result<Options, Refusal> {
         reuse_port: known.reuse_port != 0,
         reuse_address: known.no_reuse_address == 0,
         keep_socket_file: known.keep_socket_file != 0,
+        // SAFETY: the caller's promise.
+        secure: unsafe { secure(&known) }?,
     })
+}
+
+/// What the options say of TLS. A name, or a time, that only TLS has a use for is refused without it: that was meant to
+/// be encrypted.
+///
+/// # Safety
+/// As for `options`.
+unsafe fn secure(known: &eddy_options) -> Result<Option<Secure>, Refusal> {
+    // SAFETY: the caller's promise.
+    let name = unsafe { text(known.server_hostname) }?;
+    if known.tls.is_null() {
+        let without = name.is_none() && known.tls_shutdown_ms == 0 && known.tls_takes_buffered == 0;
+        return if without { Ok(None) } else { Err(Refusal::Invalid) };
+    }
+    let config = super::tls::config(known.tls)?;
+    if let Some(name) = name
+        && (!config.is_client() || !tls::is_name(name))
+    {
+        return Err(Refusal::Invalid);
+    }
+    Ok(Some(Secure {
+        config,
+        name: name.map(str::to_owned),
+        handshake: match known.timeout_ms {
+            0 => Some(HANDSHAKE),
+            ms => timeout(ms),
+        },
+        shutdown: match known.tls_shutdown_ms {
+            0 => Some(SHUTDOWN),
+            ms => timeout(ms),
+        },
+        takes_buffered: known.tls_takes_buffered != 0,
+    }))
+}
+
+/// A client's: there must be a name to verify, and `host` is one unless another is given.
+fn of_client(mut options: Options, host: Option<&str>) -> Result<Options, Refusal> {
+    if let Some(secure) = &mut options.secure {
+        if !secure.config.is_client() {
+            return Err(Refusal::Invalid);
+        }
+        // An address that names an interface is an address.
+        let host = host.map(|host| host.split_once('%').map_or(host, |(address, _)| address));
+        if secure.name.is_none() {
+            secure.name = Some(host.filter(|host| tls::is_name(host)).ok_or(Refusal::Invalid)?.to_owned());
+        }
+    }
+    Ok(options)
+}
+
+/// Where TLS cannot be spoken.
+fn in_clear(options: Options) -> Result<Options, Refusal> {
+    if options.secure.is_some() { Err(Refusal::Unsupported) } else { Ok(options) }
+}
+
+fn of_server(options: Options) -> Result<Options, Refusal> {
+    match &options.secure {
+        Some(secure) if secure.config.is_client() => Err(Refusal::Invalid),
+        _ => Ok(options),
+    }
+}
+
+/// For start_tls: a client's or a server's, as the settings are.
+///
+/// # Safety
+/// As for `options`.
+pub(super) unsafe fn to_start_tls(given: *const eddy_options) -> Result<Secure, Refusal> {
+    // SAFETY: the caller's promise.
+    let options = unsafe { options(given) }?;
+    let secure = options.secure.ok_or(Refusal::Invalid)?;
+    if secure.config.is_client() && secure.name.is_none() { Err(Refusal::Invalid) } else { Ok(secure) }
 }
 
 /// A name or an address that a resolver can be asked for: RFC 1035's length, and nothing that only a
@@ -150,8 +237,8 @@ unsafe fn unix(path: *const c_char) -> Result<Target, Refusal> {
     Ok(Target::Unix(address))
 }
 
-/// cb gets a reader and a writer, or an error: EDDY_ERESOLVE, EDDY_ESYSTEM, EDDY_ETIMEDOUT. All addresses of
-/// the host are tried, until one answers.
+/// cb gets a reader and a writer, or an error: EDDY_ERESOLVE, EDDY_ESYSTEM, EDDY_ETLS, EDDY_ETIMEDOUT. All
+/// addresses of the host are tried, until one answers.
 ///
 /// A name is resolved on another thread, and a look-up that is slow holds up no other, as long as fewer than
 /// 64 are. Happy eyeballs (RFC 8305): the families take turns, beginning with that of the resolver's first
@@ -183,7 +270,8 @@ pub unsafe extern "C" fn eddy_open_connection(
         if port == 0 {
             return Err(Refusal::Invalid);
         }
-        hub.open(Target::Host(self::host(name)?.into(), port), options, None, callback)
+        let host = self::host(name)?;
+        hub.open(Target::Host(host.into(), port), of_client(options, Some(host))?, None, callback)
     })
 }
 
@@ -205,12 +293,12 @@ pub unsafe extern "C" fn eddy_open_unix_connection(
         let callback = callback!(cb, arg)?;
         // SAFETY: the caller's promise.
         let (target, options) = unsafe { (unix(path)?, self::options(options)?) };
-        hub.open(target, without_local(options)?, None, callback)
+        hub.open(target, of_client(without_local(options)?, None)?, None, callback)
     })
 }
 
-/// client_cb runs once for every connection accepted. host NULL or "": every address of this machine;
-/// port 0: any that is free, see eddy_server_sockname().
+/// client_cb runs once for every connection accepted; with TLS, when its handshake is done. host NULL or "":
+/// every address of this machine; port 0: any that is free, see eddy_server_sockname().
 ///
 /// Both callbacks get `arg`. A client whose writer is freed within client_cb is closed. It listens on every
 /// address of the host, or on none; a family that this machine does not have is left out. Port 0 is the same
@@ -237,7 +325,7 @@ pub unsafe extern "C" fn eddy_start_server(
             "" => Target::Everywhere(port),
             name => Target::Host(self::host(name)?.into(), port),
         };
-        hub.open(target, without_local(options)?, Some(client), callback)
+        hub.open(target, of_server(without_local(options)?)?, Some(client), callback)
     })
 }
 
@@ -258,7 +346,7 @@ pub unsafe extern "C" fn eddy_start_unix_server(
         let (client, callback) = (callback!(client_cb, arg)?, callback!(cb, arg)?);
         // SAFETY: the caller's promise.
         let (target, options) = unsafe { (unix(path)?, self::options(options)?) };
-        hub.open(target, without_local(options)?, Some(client), callback)
+        hub.open(target, of_server(without_local(options)?)?, Some(client), callback)
     })
 }
 
@@ -281,7 +369,7 @@ pub unsafe extern "C" fn eddy_open_socket(
     door::start("eddy_open_socket", r#loop, |hub, _| {
         let callback = callback!(cb, arg)?;
         // SAFETY: the caller's promise.
-        let options = without_local(unsafe { self::options(options) }?)?;
+        let options = of_client(without_local(unsafe { self::options(options) }?)?, None)?;
         adopt(hub, fd, |hub, socket| hub.open_socket(socket, options, callback))
     })
 }
@@ -306,7 +394,7 @@ pub unsafe extern "C" fn eddy_start_socket_server(
     door::start("eddy_start_socket_server", r#loop, |hub, _| {
         let (client, callback) = (callback!(client_cb, arg)?, callback!(cb, arg)?);
         // SAFETY: the caller's promise.
-        let options = without_local(unsafe { self::options(options) }?)?;
+        let options = of_server(without_local(unsafe { self::options(options) }?)?)?;
         adopt(hub, fd, |hub, socket| hub.serve_socket(socket, options, client, callback))
     })
 }
@@ -344,7 +432,7 @@ pub unsafe extern "C" fn eddy_open_pipe(
     door::start("eddy_open_pipe", r#loop, |hub, _| {
         let callback = callback!(cb, arg)?;
         // SAFETY: the caller's promise.
-        let options = without_local(unsafe { self::options(options) }?)?;
+        let options = in_clear(without_local(unsafe { self::options(options) }?)?)?;
         // SAFETY: the caller's promise.
         let (read, write) = unsafe { (given(read_fd)?, given(write_fd)?) };
         hub.open_pipe(read, write, options, callback)
@@ -370,7 +458,7 @@ pub unsafe extern "C" fn eddy_open_pair(
 ) -> c_int {
     door::status("eddy_open_pair", r#loop, |hub, _| {
         // SAFETY: the caller's promise.
-        let options = without_local(unsafe { self::options(options) }?)?;
+        let options = in_clear(without_local(unsafe { self::options(options) }?)?)?;
         if readers.is_null() || writers.is_null() {
             return Err(Refusal::Invalid);
         }

@@ -26,6 +26,10 @@ pub struct eddy_transport {
     _opaque: [u8; 0],
 }
 
+pub struct eddy_tls {
+    _opaque: [u8; 0],
+}
+
 /// A receipt for something started, to cancel it by; or, negative, the reason why it was refused.
 pub type eddy_op = i64;
 

@@ -4,7 +4,7 @@ use std::ffi::{c_char, c_int, c_void};
 
 use super::callbacks::*;
 use super::door::{self, bytes, callback, each, list, text};
-use super::opening::timeout;
+use super::opening::{eddy_options, timeout, to_start_tls};
 use super::reader::EDDY_UNTIL_EOF;
 use super::types::*;
 use crate::callback::Callback;
@@ -214,8 +214,44 @@ pub extern "C" fn eddy_writer_wait_closed(
     door::start("eddy_writer_wait_closed", writer, |hub, id| hub.wait_closed(id, callback!(cb, arg)?))
 }
 
+/// Encrypts what follows, both ways: a client's handshake or a server's, as the settings in options.tls
+/// are. cb, when it is done; reader and writer stay the same. EDDY_ESTATE: something has come in clear that
+/// nobody has read (see tls_takes_buffered), or the stream is closing, or has ended on one side.
+///
+/// What was written before goes out first, in clear; what is written from now on waits for the handshake. A
+/// client needs options.server_hostname. What the peer sent before, and nobody has read, was not encrypted
+/// and must not be taken for what was (CVE-2011-0411): EDDY_ESTATE, and nothing has happened, unless
+/// options.tls_takes_buffered says that it is the beginning of the peer's handshake. EDDY_ESTATE also when
+/// the connection is closing, one side of it has ended, or it speaks TLS already; EDDY_EINVAL without
+/// settings; EDDY_ENOTSUP on a transport of your own. A handshake that fails, or is cancelled, loses the
+/// connection: EDDY_ETLS, EDDY_ETIMEDOUT after options.timeout_ms (60 s), EDDY_ELOST. asyncio:
+/// StreamWriter.start_tls().
+///
+/// # Safety
+/// As for eddy_open_connection.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn eddy_writer_start_tls(
+    writer: *mut eddy_writer,
+    options: *const eddy_options,
+    cb: eddy_writer_cb,
+    arg: *mut c_void,
+) -> eddy_op {
+    door::start("eddy_writer_start_tls", writer, |hub, id| {
+        // A stale handle is a worse mistake than wrong options.
+        hub.is_closing(id, face::WRITER)?;
+        let callback = callback!(cb, arg)?;
+        // SAFETY: the caller's promise.
+        let secure = unsafe { to_start_tls(options) }?;
+        hub.start_tls(id, &secure, callback)
+    })
+}
+
 /// "peername", "sockname", "socket" (the descriptor, in digits), "pipe" (both, as in "3,-1"), or what
-/// eddy_transport_set_extra_info() gave; NULL if there is none. Lent until the connection is gone.
+/// eddy_transport_set_extra_info() gave; NULL if there is none. Lent until the connection is gone. With TLS:
+/// "cipher", "version" ("TLSv1.3"), "alpn", "server_hostname", "peercert" (DER), "peercert_chain" (DER, one
+/// after the other), "session_reused" ("1" or "0").
+///
+/// "server_hostname" is the name that was verified, or, on a server, that the client asked for (SNI).
 ///
 /// # Safety
 /// `name` ends with a NUL; `len` is NULL or can be written to.

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use socket2::SockAddr;
 
-use super::Hub;
 use super::connection::Established;
 use super::opening::{Opening, Stage};
+use super::{Connection, Hub};
 use crate::error::Error;
 use crate::net::{self, Race, Started, Step};
 use crate::table::Id;
@@ -75,7 +75,7 @@ impl Hub {
         &mut self,
         id: Id<Opening>,
         mut connecting: Connecting,
-    ) -> Result<Option<Stage>, Error> {
+    ) -> Result<Option<Id<Connection>>, Error> {
         for attempt in std::mem::take(&mut connecting.attempts) {
             if let Some(connected) = self.go_on(id, &mut connecting, attempt)? {
                 return Ok(Some(connected));
@@ -114,7 +114,7 @@ impl Hub {
         id: Id<Opening>,
         connecting: &mut Connecting,
         Attempt { address, state }: Attempt,
-    ) -> Result<Option<Stage>, Error> {
+    ) -> Result<Option<Id<Connection>>, Error> {
         let state = match state {
             State::New => {
                 let Some(opening) = self.openings.get(id) else { return Ok(None) };
@@ -138,11 +138,11 @@ impl Hub {
             State::Waiting(socket) => match net::is_connected(&socket, &address) {
                 None => State::Waiting(socket),
                 Some(Ok(lost)) => {
-                    let connected = self.connected(id, socket, &address, true)?;
-                    if let (Some(lost), Stage::Connected(stream)) = (lost, &connected) {
-                        self.break_off(*stream, &lost);
+                    let stream = self.connected(id, socket, &address, true)?;
+                    if let Some(lost) = lost {
+                        self.break_off(stream, &lost);
                     }
-                    return Ok(Some(connected));
+                    return Ok(Some(stream));
                 }
                 Some(Err(error)) => connecting.failed(error),
             },
@@ -158,12 +158,12 @@ impl Hub {
         socket: OwnedFd,
         address: &SockAddr,
         registered: bool,
-    ) -> Result<Stage, Error> {
+    ) -> Result<Id<Connection>, Error> {
         let Some(limits) = self.openings.get(id).map(|opening| opening.options.limits) else {
             return Err(Error::Canceled);
         };
         let (domain, peer) = (address.domain(), address.as_socket());
         let made = Established { socket, domain, peer, limits, server: None, registered };
-        Ok(Stage::Connected(self.establish(made)?))
+        self.establish(made)
     }
 }

@@ -32,7 +32,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use call::{Call, Read, Report};
-pub use connection::{Connection, Limits, face};
+pub use connection::{Connection, Limits, Secure, face};
 pub use opening::{Adoption, Opening, Options, Target};
 pub use serving::{Listening, Server};
 pub use stats::Stats;
@@ -66,6 +66,7 @@ pub enum Receipt {
     Opening = 3,
     Post = 4,
     ServerClosed = 5,
+    StartTls = 6,
 }
 
 /// A function to be called from the loop: soon, or when its time has come.
@@ -586,6 +587,7 @@ impl Hub {
                 2 => self.cancel_at(place, Receipt::WaitClosed, serial),
                 3 => self.openings.at(place).is_some_and(|id| self.cancel_opening(id, serial)),
                 4 => self.posts.at(place).is_some_and(|id| self.cancel_post(id, serial)),
+                6 => self.cancel_at(place, Receipt::StartTls, serial),
                 5 => self.servers.at(place).is_some_and(|id| self.cancel_server(id, serial)),
                 _ => false,
             };

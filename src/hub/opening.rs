@@ -11,7 +11,7 @@ use std::time::Duration;
 use socket2::{Domain, SockAddr};
 
 use super::connecting::Connecting;
-use super::connection::{Established, Limits};
+use super::connection::{Established, Limits, Secure, Waiter};
 use super::{Connection, Hub, Posted, Receipt, Server};
 use crate::callback::Callback;
 use crate::error::{Error, Refusal};
@@ -38,6 +38,7 @@ pub struct Options {
     pub reuse_port: bool,
     pub reuse_address: bool,
     pub keep_socket_file: bool,
+    pub secure: Option<Secure>,
 }
 
 impl Options {
@@ -80,6 +81,7 @@ pub(super) enum Stage {
     Found(Vec<SockAddr>),
     Connecting(Connecting),
     Connected(Id<Connection>),
+    Handshaking(Id<Connection>),
     Serving(Id<Server>),
     Failed(Error),
 }
@@ -298,8 +300,7 @@ impl Hub {
         };
         self.open_at(stage, Target::Everywhere(0), options, client, callback).map_err(|refusal| {
             if let Some(stream) = stream {
-                self.abort(stream);
-                let _ = self.writer_free(stream);
+                self.give_up(stream);
             }
             if let Some(server) = server {
                 let _ = self.server_free(server);
@@ -354,10 +355,7 @@ impl Hub {
         let opening = self.openings.get_mut(id)?;
         if opening.canceled {
             match opening.stage {
-                Stage::Connected(stream) => {
-                    self.abort(stream);
-                    let _ = self.writer_free(stream);
-                }
+                Stage::Connected(stream) | Stage::Handshaking(stream) => self.give_up(stream),
                 Stage::Serving(server) => {
                     let _ = self.server_free(server);
                 }
@@ -370,6 +368,38 @@ impl Hub {
             Ok(None) => None,
             Ok(Some(stage)) => self.opened(id, Ok(stage)),
             Err(error) => self.opened(id, Err(error)),
+        }
+    }
+
+    /// Connected; now for the handshake, if there is to be one.
+    fn secure(&mut self, id: Id<Opening>, stream: Id<Connection>) -> Result<Option<Stage>, Error> {
+        let Some(opening) = self.openings.get_mut(id) else { return Ok(None) };
+        let Some(mut secure) = opening.options.secure.take() else {
+            return Ok(Some(Stage::Connected(stream)));
+        };
+        opening.stage = Stage::Handshaking(stream);
+        if opening.deadline.is_some() {
+            // It has that one.
+            secure.handshake = None;
+        }
+        let begun = self.begin_tls(stream, &secure, Waiter::Opening(id), None);
+        if begun.is_err() {
+            self.give_up(stream);
+        }
+        begun.map(|()| None)
+    }
+
+    /// A connection that nobody will be told of.
+    pub(super) fn give_up(&mut self, stream: Id<Connection>) {
+        self.abort(stream);
+        let _ = self.writer_free(stream);
+    }
+
+    /// Its connection was lost in the handshake.
+    pub(super) fn opening_failed(&mut self, id: Id<Opening>, error: Error) {
+        if let Some(opening) = self.openings.get_mut(id) {
+            opening.stage = Stage::Failed(error);
+            self.queue(id.number());
         }
     }
 
@@ -402,8 +432,24 @@ impl Hub {
             let late = opening.is_late(now);
             match std::mem::replace(&mut opening.stage, Stage::Start) {
                 Stage::Failed(error) => return Err(error),
-                done @ (Stage::Connected(_) | Stage::Serving(_)) => return Ok(Some(done)),
-                Stage::Connecting(connecting) => return self.connect(id, connecting),
+                Stage::Serving(server) => return Ok(Some(Stage::Serving(server))),
+                Stage::Connecting(connecting) => match self.connect(id, connecting)? {
+                    Some(stream) => return self.secure(id, stream),
+                    None => return Ok(None),
+                },
+                Stage::Connected(stream) => return self.secure(id, stream),
+                Stage::Handshaking(stream) => {
+                    if self.connections.get(stream).is_some_and(Connection::is_secured) {
+                        return Ok(Some(Stage::Connected(stream)));
+                    }
+                    let error = opening.timed_out(vec![format!("TLS handshake with {}", opening.target)]);
+                    opening.stage = Stage::Handshaking(stream);
+                    if !late {
+                        return Ok(None);
+                    }
+                    self.give_up(stream);
+                    return Err(error);
+                }
                 _ if late => return Err(opening.timed_out(Vec::new())),
                 Stage::Start => match local_to_ask(opening) {
                     Some(host) => {
@@ -431,7 +477,7 @@ impl Hub {
                 Stage::Found(addresses) => {
                     // A port of its own is one socket's at a time.
                     let head_start = opening.options.head_start.filter(|_| opening.options.local_port == 0);
-                    return self.connect(id, Connecting::new(addresses, head_start));
+                    opening.stage = Stage::Connecting(Connecting::new(addresses, head_start));
                 }
             }
         }

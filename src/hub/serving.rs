@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
-use super::connection::Established;
+use super::connection::{Established, Secure, Waiter};
 use super::{Connection, Hub, Limits, Options, Receipt};
 use crate::callback::Callback;
 use crate::error::{Error, Refusal, errno};
@@ -23,6 +23,8 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(200);
 const FAILURES: u32 = 100;
 /// A trouble that comes and goes is not reported more often than this.
 const REPORT_AGAIN: Duration = Duration::from_secs(60);
+/// Reasons why handshakes failed that are told apart; peers choose them.
+const REASONS: usize = 32;
 
 #[derive(Debug)]
 pub struct Server {
@@ -45,10 +47,21 @@ pub struct Server {
     alarm: Option<Duration>,
     /// The trouble with accepting that was reported last, and when.
     reported: Option<(i32, Duration)>,
+    secure: Option<Secure>,
+    /// Handshakes that failed.
+    failed: Vec<Failed>,
     paused: bool,
     closed: bool,
     freed: bool,
     queued: bool,
+}
+
+/// Handshakes that failed for the same reason: how many since that was reported last, and when it was.
+#[derive(Debug)]
+struct Failed {
+    why: String,
+    count: u32,
+    reported: Duration,
 }
 
 #[derive(Debug)]
@@ -136,6 +149,8 @@ impl Hub {
             canceled: VecDeque::new(),
             alarm: None,
             reported: None,
+            secure: options.secure.clone(),
+            failed: Vec::new(),
             paused: false,
             closed: false,
             freed: false,
@@ -252,8 +267,11 @@ impl Hub {
                     };
                     match self.establish(made) {
                         Ok(stream) => {
-                            if let Some(listening) = self.listeners.get_mut(id) {
-                                listening.troubled = false;
+                            let listening = self.listeners.get_mut(id)?;
+                            listening.troubled = false;
+                            let server = listening.server;
+                            if self.secured(server, stream, client) {
+                                continue;
                             }
                             return Some(Call::Stream {
                                 callback: client,
@@ -282,6 +300,44 @@ impl Hub {
                     }
                 }
             }
+        }
+    }
+
+    /// True: the client callback waits for a handshake.
+    fn secured(&mut self, id: Id<Server>, stream: Id<Connection>, callback: Callback) -> bool {
+        let Some(secure) = self.servers.get(id).and_then(|server| server.secure.clone()) else {
+            return false;
+        };
+        if let Err(error) = self.begin_tls(stream, &secure, Waiter::Client { callback, server: id }, None) {
+            self.give_up(stream);
+            self.handshake_failed(id, error);
+        }
+        true
+    }
+
+    /// A client that nobody will be told of, except the exception handler: of each reason at once, and of more like it
+    /// after a while, counted.
+    pub(super) fn handshake_failed(&mut self, id: Id<Server>, error: Error) {
+        let now = self.timers.now();
+        let why = error.to_string();
+        self.stats.handshakes_failed += 1;
+        let Some(server) = self.servers.get_mut(id) else { return };
+        let place = server.failed.iter().position(|failed| failed.why == why);
+        let place = place.unwrap_or_else(|| {
+            if server.failed.len() == REASONS {
+                server.failed.remove(0);
+            }
+            server.failed.push(Failed { why: why.clone(), count: 0, reported: Duration::ZERO });
+            server.failed.len() - 1
+        });
+        let failed = &mut server.failed[place];
+        failed.count += 1;
+        let first = failed.reported == Duration::ZERO;
+        if first || now >= failed.reported + REPORT_AGAIN {
+            let times = if failed.count > 1 { format!(" ({} times)", failed.count) } else { String::new() };
+            failed.count = 0;
+            failed.reported = now.max(Duration::from_nanos(1));
+            self.report(format!("a client was turned away{times}: {why}"), Some(error));
         }
     }
 
@@ -364,6 +420,7 @@ impl Hub {
         }
         server.names.clear();
         server.line.clear();
+        let secure = server.secure.take().is_some();
         if let Some(file) = server.file.take() {
             file.remove();
         }
@@ -371,6 +428,9 @@ impl Hub {
             self.listeners.remove(listening);
         }
         self.serving -= 1;
+        if secure {
+            self.turn_away_handshakes(id);
+        }
         self.enqueue_server(id);
         Ok(())
     }

@@ -17,6 +17,7 @@ pub struct Stats {
     pub bytes_out: u64,
     pub connections_open: u64,
     pub connections_total: u64,
+    pub handshakes_failed: u64,
 }
 
 /// What is looked for in debug mode.
@@ -66,12 +67,14 @@ impl Hub {
     /// The loop is about to be freed: of what is left, each kind is told once, before it is cancelled.
     pub(super) fn report_leaks(&mut self) {
         let connections = self.connections.values();
-        let (mut reads, mut drains, mut closes, mut writers) = (0, 0, 0, 0);
+        let (mut reads, mut drains, mut upgrades, mut closes, mut writers) = (0, 0, 0, 0, 0);
         for connection in connections {
             reads += usize::from(connection.reader.is_waiting());
             drains += connection.drains();
             closes += connection.waiters();
-            writers += usize::from(connection.is(face::WRITER) && !connection.is_closing());
+            upgrades += connection.upgrades();
+            let known = connection.is(face::WRITER) && !connection.is_unknown();
+            writers += usize::from(known && !connection.is_closing());
         }
         let servers = self.servers.values().filter(|server| server.is_open()).count();
         let server_closes: usize = self.servers.values().map(|server| server.waiters()).sum();
@@ -80,6 +83,7 @@ impl Hub {
         let left = [
             (reads, "read", "waiting"),
             (drains, "drain", "waiting"),
+            (upgrades, "eddy_writer_start_tls", "waiting"),
             (closes, "eddy_writer_wait_closed", "waiting"),
             (server_closes, "eddy_server_wait_closed", "waiting"),
             (self.openings.len() - listens, "connection", "being opened"),

@@ -26,6 +26,7 @@ fn options() -> Options {
         reuse_port: false,
         reuse_address: true,
         keep_socket_file: false,
+        secure: None,
     }
 }
 

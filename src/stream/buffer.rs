@@ -91,6 +91,16 @@ impl Buffer {
         Ok(())
     }
 
+    /// Room for so many at the end, to be filled; [`grow`](Buffer::grow) then says how far.
+    pub fn room(&mut self, len: usize) -> Result<&mut [u8], NoMemory> {
+        self.make_room(len)?;
+        Ok(&mut self.storage[self.tail..self.tail + len])
+    }
+
+    pub fn grow(&mut self, n: usize) {
+        self.tail += n;
+    }
+
     /// Once what is left is no more than what was taken, so that each byte is moved at most once.
     fn move_to_front(&mut self) {
         if self.head >= self.len() {

@@ -13,7 +13,7 @@ use crate::stream::READ_SIZE;
 use crate::table::Id;
 
 /// How often, and how many times at the most, a closed socket is looked at while the peer has not closed.
-const LINGER: Duration = Duration::from_secs(2);
+pub(super) const LINGER: Duration = Duration::from_secs(2);
 const LINGERS: u8 = 15;
 
 impl Hub {
@@ -28,6 +28,9 @@ impl Hub {
         let Some(connection) = self.connections.get_mut(id) else { return };
         if connection.is(is::CLOSING | is::LOST) {
             return;
+        }
+        if connection.is_in_handshake() {
+            return self.abort(id);
         }
         connection.flags |= is::CLOSING;
         if !connection.has_transport() {
@@ -85,7 +88,11 @@ impl Hub {
         };
         if lingering {
             connection.flags |= is::LINGERING;
-            self.timers.set(LINGER, id.number());
+            if connection.is(is::TLS) {
+                self.time_goodbye(id);
+            } else {
+                self.timers.set(LINGER, id.number());
+            }
         }
         self.lose(id, None);
     }
@@ -93,6 +100,9 @@ impl Hub {
     /// Receives what comes after the close, and drops it.
     pub(super) fn linger(&mut self, id: Id<Connection>) {
         let Some(connection) = self.connections.get_mut(id) else { return };
+        if connection.is(is::TLS) {
+            return self.linger_tls(id);
+        }
         for _ in 0..TURN_READS {
             if !connection.is(is::READABLE) {
                 return;
@@ -134,6 +144,10 @@ impl Hub {
             connection.flags |= is::WRITABLE;
             return self.touch(id);
         }
+        if connection.is(is::TLS) {
+            // The peer's goodbye has its own time.
+            return;
+        }
         connection.lingered += 1;
         let unacknowledged = connection.socket.as_ref().map_or(0, net::unacknowledged);
         if unacknowledged == 0 || connection.lingered >= LINGERS {
@@ -167,6 +181,9 @@ impl Hub {
             return;
         }
         room.resize(READ_SIZE, 0);
+        if connection.is(is::TLS) {
+            return self.rescue_tls(id, &mut room);
+        }
         for _ in 0..TURN_READS {
             match connection.socket.as_ref().map(|socket| net::receive(socket, &mut room)) {
                 Some(Ok(n)) if n > 0 && connection.reader.feed(&room[..n], &mut self.pool).is_ok() => {
@@ -194,6 +211,7 @@ impl Hub {
             connection.flags &= !is::BLOCKED;
             self.blocked -= 1;
         }
+        let told = if connection.is(is::TLS) { error.clone() } else { None };
         decide_drains(connection, error.clone().or(Some(Error::Lost { errno: 0 })));
         connection.writer.paused = false;
         let paired = connection.is(is::PAIR);
@@ -205,6 +223,7 @@ impl Hub {
                 connection.rare().lost = Some(error);
             }
         }
+        let tls = connection.is(is::TLS);
         let server = std::mem::take(&mut connection.server);
         if server != 0 {
             self.client_went(Id::from_number(server));
@@ -215,6 +234,9 @@ impl Hub {
         self.enqueue(id);
         if paired {
             self.lose_peer(id, failed);
+        }
+        if tls {
+            self.tls_lost(id, told);
         }
     }
 
@@ -260,6 +282,7 @@ impl Hub {
     ) -> bool {
         let Some(connection) = self.connections.get_mut(id) else { return false };
         let found = match what {
+            Receipt::StartTls => return self.cancel_start_tls(id, serial),
             Receipt::Read => {
                 let found = connection.reader.is_waiting()
                     && connection.reader.serial == serial
@@ -306,6 +329,9 @@ impl Hub {
                 rare.decided.push_back((waiting.callback, Some(Box::new(Error::Canceled))));
                 connection.flags |= is::ANSWERS;
             }
+        }
+        if connection.is(is::TLS) {
+            self.part(id);
         }
         self.lose(id, None);
         self.hang_up(id);

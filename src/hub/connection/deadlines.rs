@@ -1,4 +1,4 @@
-//! Deadlines: of the read that waits, of each drain, and of the flush in close.
+//! Deadlines: of the read that waits, of each drain, of the flush in close, and of what TLS waits for.
 //!
 //! A connection has one timer under way, for whichever comes first. One that comes up too early, since what it was for
 //! has been served by then, is set again for the next. A read that is asked for in its stream's own turn gets its deadline
@@ -23,16 +23,16 @@ pub(super) struct Deadline {
 }
 
 impl Deadline {
-    fn after(now: Duration, timeout: Option<Duration>) -> Option<Deadline> {
+    pub fn after(now: Duration, timeout: Option<Duration>) -> Option<Deadline> {
         let timeout = timeout?;
         Some(Deadline { due: now.checked_add(timeout)?, timeout })
     }
 
-    fn is_over(self, now: Duration) -> bool {
+    pub fn is_over(self, now: Duration) -> bool {
         self.due <= now
     }
 
-    fn error(self, what: &str) -> Error {
+    pub fn error(self, what: &str) -> Error {
         Error::TimedOut { what: format!("{what}: {} ms are over", self.timeout.as_millis()) }
     }
 }
@@ -73,7 +73,11 @@ impl Connection {
         let rare = self.rare.as_ref()?;
         let read = if self.is(is::LATE) { None } else { self.read_deadline() };
         let drains = rare.drains.iter().map(|drain| drain.deadline);
-        drains.chain([read, rare.deadlines.flush]).flatten().map(|deadline| deadline.due).min()
+        drains
+            .chain([read, rare.deadlines.flush, self.tls_due()])
+            .flatten()
+            .map(|deadline| deadline.due)
+            .min()
     }
 }
 
@@ -200,6 +204,7 @@ impl Hub {
             rare.lost = Some(flush.error("close"));
             self.abort(id);
         }
+        self.tls_late(id, now);
         if let Some(due) = self.connections.get(id).and_then(Connection::next_deadline) {
             self.set_deadline(id, due);
         }

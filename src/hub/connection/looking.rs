@@ -32,7 +32,7 @@ impl Hub {
             return Ok(Some(value));
         }
         let Some(value) = look_up(connection, name) else { return Ok(None) };
-        self.set_extra_info(id, face, name, value.as_bytes())?;
+        self.set_extra_info(id, face, name, &value)?;
         Ok(known(self.alive(id, face)?))
     }
 
@@ -115,6 +115,9 @@ impl Hub {
                 say("eof".into());
             }
         }
+        if connection.is(is::TLS) {
+            say("tls".into());
+        }
         if let Some(socket) = &connection.socket {
             say(format!("fd={}", socket.as_raw_fd()));
         } else if let Some(pipe) = connection.rare.as_ref().and_then(|rare| rare.pipe.as_ref()) {
@@ -134,15 +137,16 @@ impl Hub {
     }
 }
 
-fn look_up(connection: &Connection, name: &str) -> Option<String> {
+fn look_up(connection: &Connection, name: &str) -> Option<Vec<u8>> {
     let socket = connection.socket.as_ref();
-    match (name, &connection.peer) {
+    let text = match (name, &connection.peer) {
         ("peername", Peer::V4(address)) => Some(address.to_string()),
         ("peername", Peer::V6(address)) => Some(address.to_string()),
         ("peername", Peer::Unknown) => net::display(&net::peer_address(socket?)?),
         ("sockname", _) => net::display(&net::local_address(socket?)?),
         ("pipe", _) => Some(connection.rare.as_ref()?.pipe.as_ref()?.to_string()),
         ("socket", _) => Some(socket?.as_raw_fd().to_string()),
-        _ => None,
-    }
+        _ => return connection.tell_tls(name),
+    };
+    text.map(String::into_bytes)
 }

@@ -7,6 +7,7 @@ mod pair;
 mod pieces;
 mod pipe;
 mod reading;
+mod tls;
 mod writing;
 
 use std::collections::VecDeque;
@@ -20,6 +21,9 @@ use self::deadlines::{Deadline, Deadlines};
 use self::pieces::Pieces;
 use self::pipe::Pipe;
 use self::reading::Received;
+pub use self::tls::Secure;
+use self::tls::Tls;
+pub(super) use self::tls::Waiter;
 use super::custom::Custom;
 use super::{Hub, Server};
 use crate::callback::Callback;
@@ -118,6 +122,9 @@ pub mod is {
     /// It is joined to another connection in memory.
     pub const PAIR: u64 = 1 << 43;
 
+    /// What goes over the socket is encrypted: the engine is in `rare`.
+    pub const TLS: u64 = 1 << 44;
+
     pub const SPECIAL: u64 = LOST | LINGERING | ANSWERS | CUSTOM | ANNOUNCE | LATE | RELEASES;
 }
 
@@ -179,6 +186,7 @@ pub struct Rare {
     /// The most that may be written and not sent.
     max_output: Option<usize>,
     into: Into,
+    tls: Option<Box<Tls>>,
 }
 
 /// Where a read wants its bytes, and how many have been received there.

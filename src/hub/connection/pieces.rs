@@ -41,7 +41,9 @@ impl Connection {
     #[inline]
     pub(in crate::hub) fn unsent(&self) -> usize {
         let rest = match &self.rare {
-            Some(rare) if self.is(is::PIECES) => rare.pieces.unsent(),
+            Some(rare) if self.is(is::PIECES | is::TLS) => {
+                rare.pieces.unsent() + rare.tls.as_ref().map_or(0, |tls| tls.sealed())
+            }
             _ => 0,
         };
         self.writer.buffered() + rest

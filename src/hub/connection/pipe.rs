@@ -66,7 +66,7 @@ impl Connection {
         }
     }
 
-    fn receive_from_pipe(&mut self, turn: &mut Turn, pool: &mut Pool) -> Received {
+    fn read_from_pipe(&mut self, turn: &mut Turn, pool: &mut Pool) -> Received {
         let Some(end) = self.rare.as_ref().and_then(|rare| rare.pipe.as_ref()?.read.as_ref()) else {
             return Received::Nothing;
         };
@@ -79,7 +79,7 @@ impl Connection {
         }
     }
 
-    fn send_to_pipe(&mut self, pool: &mut Pool) -> Sent {
+    fn write_to_pipe(&mut self, pool: &mut Pool) -> Sent {
         let mut sends = 0;
         while self.flags & is::WRITABLE != 0
             && let (Some(output), Some(end)) = (&self.writer.output, self.write_end())
@@ -157,14 +157,9 @@ impl Hub {
 
     // ---- receiving and sending --------------------------------------------------------------------------------
 
-    /// Where there is no socket.
-    #[cold]
-    pub(super) fn receive_elsewhere(&mut self, id: Id<Connection>) -> Received {
+    pub(super) fn receive_from_pipe(&mut self, id: Id<Connection>) -> Received {
         let Some(connection) = self.connections.get_mut(id) else { return Received::Nothing };
-        if connection.is(is::PAIR) {
-            return self.receive_from_peer(id);
-        }
-        let received = connection.receive_from_pipe(&mut self.turn, &mut self.pool);
+        let received = connection.read_from_pipe(&mut self.turn, &mut self.pool);
         if connection.is(is::PEER_EOF)
             && let Some(end) = connection.pipe().and_then(|pipe| pipe.read.take())
         {
@@ -174,19 +169,12 @@ impl Hub {
         received
     }
 
-    /// Where there is no socket.
-    #[cold]
-    pub(super) fn send_elsewhere(&mut self, id: Id<Connection>) -> Sent {
-        match self.connections.get_mut(id) {
-            Some(connection) if connection.is(is::PAIR) => self.send_to_peer(id),
-            Some(connection) if connection.is(is::PIPE) => {
-                let unsent = connection.unsent();
-                let sent = connection.send_to_pipe(&mut self.pool);
-                self.stats.bytes_out += (unsent - connection.unsent()) as u64;
-                sent
-            }
-            _ => Sent::All,
-        }
+    pub(super) fn send_to_pipe(&mut self, id: Id<Connection>) -> Sent {
+        let Some(connection) = self.connections.get_mut(id) else { return Sent::All };
+        let unsent = connection.unsent();
+        let sent = connection.write_to_pipe(&mut self.pool);
+        self.stats.bytes_out += (unsent - connection.unsent()) as u64;
+        sent
     }
 
     /// Something happened to the end that is written to.

@@ -20,7 +20,7 @@ pub(super) enum Received {
     Regulate,
     /// It has had its share.
     Later,
-    /// There is no socket that bytes could come from: it may have something else.
+    /// What it can receive from is no plain socket.
     Elsewhere,
     Failed(io::Error),
 }
@@ -32,8 +32,9 @@ impl Connection {
         if self.should_pause(turn.len() + self.reader.buffered()) != self.is(is::READ_PAUSED) {
             return Received::Regulate;
         }
-        if !self.may_receive() || self.is(is::READ_PAUSED) {
-            return Received::Nothing;
+        if !self.may_receive() || self.is(is::READ_PAUSED | is::TLS) {
+            // A handshake goes on while reading is paused.
+            return if self.is(is::TLS) { Received::Elsewhere } else { Received::Nothing };
         }
         if *reads >= TURN_READS {
             return Received::Later;
@@ -146,6 +147,17 @@ impl Hub {
                 self.lose(id, Some(Error::lost(&error)));
                 true
             }
+        }
+    }
+
+    /// Where there is more than a socket, or something else.
+    #[cold]
+    fn receive_elsewhere(&mut self, id: Id<Connection>) -> Received {
+        match self.connections.get(id) {
+            Some(connection) if connection.is(is::TLS) => self.receive_tls(id),
+            Some(connection) if connection.is(is::PIPE) => self.receive_from_pipe(id),
+            Some(connection) if connection.is(is::PAIR) => self.receive_from_peer(id),
+            _ => Received::Nothing,
         }
     }
 

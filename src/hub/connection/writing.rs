@@ -31,7 +31,7 @@ pub(super) enum Sent {
     Failed(io::Error),
     /// Its transport is not ours, and is to be told.
     Commanded,
-    /// There is no socket to send to: it may have something else.
+    /// What it can send to is no plain socket.
     Elsewhere,
 }
 
@@ -42,7 +42,7 @@ impl Connection {
         if self.is(is::CUSTOM | is::LOST) {
             return if self.is(is::CUSTOM) { Sent::Commanded } else { Sent::All };
         }
-        if self.socket.is_none() {
+        if self.socket.is_none() || self.is(is::TLS) {
             return Sent::Elsewhere;
         }
         let mut sends = 0;
@@ -155,7 +155,8 @@ impl Hub {
     /// How much of it the socket takes at once, where nothing has been gathered before it. None: that loses the connection.
     pub(super) fn send_now(&mut self, id: Id<Connection>, bytes: &[u8]) -> Option<usize> {
         let connection = self.connections.get(id)?;
-        let Some(socket) = connection.socket.as_ref().filter(|_| connection.is(is::WRITABLE)) else {
+        let ready = connection.flags & (is::WRITABLE | is::TLS) == is::WRITABLE;
+        let Some(socket) = connection.socket.as_ref().filter(|_| ready) else {
             return Some(0);
         };
         match net::send(socket, bytes) {
@@ -226,6 +227,17 @@ impl Hub {
         self.did_not_send_all(id, sent);
     }
 
+    /// Where there is more than a socket, or something else.
+    #[cold]
+    fn send_elsewhere(&mut self, id: Id<Connection>) -> Sent {
+        match self.connections.get(id) {
+            Some(connection) if connection.is(is::TLS) => self.send_tls(id),
+            Some(connection) if connection.is(is::PIPE) => self.send_to_pipe(id),
+            Some(connection) if connection.is(is::PAIR) => self.send_to_peer(id),
+            _ => Sent::All,
+        }
+    }
+
     #[cold]
     fn did_not_send_all(&mut self, id: Id<Connection>, sent: Sent) {
         match sent {
@@ -254,7 +266,7 @@ impl Hub {
         let marks = connection.marks();
         let unsent = connection.unsent();
         let resume = connection.writer.judge(marks, unsent);
-        let blocked = connection.writer.output.is_some();
+        let blocked = unsent > 0;
         if blocked != connection.is(is::BLOCKED) && !connection.is(is::PAIR) {
             connection.put(is::BLOCKED, blocked);
             if blocked { self.blocked += 1 } else { self.blocked -= 1 }
@@ -267,6 +279,8 @@ impl Hub {
             if connection.is(is::WRITE_EOF) && !connection.is(is::EOF_SENT) {
                 connection.flags |= is::EOF_SENT;
                 match &connection.socket {
+                    // The engine has said so.
+                    Some(_) if connection.is(is::TLS) => {}
                     // A connection that is gone by now tells when it is read.
                     Some(socket) => drop(net::shutdown_write(socket)),
                     None => self.end_writing(id),
@@ -315,8 +329,14 @@ impl Hub {
     /// not so simple.
     #[inline(always)]
     pub fn drain_on(&mut self, id: Id<Connection>, callback: Callback) -> Option<i64> {
-        const NOT_NOW: u64 =
-            is::CLOSING | is::LOST | is::ANSWERS | is::WRITING_PAUSED | is::MARKED | is::FAILED | is::PIECES;
+        const NOT_NOW: u64 = is::CLOSING
+            | is::LOST
+            | is::ANSWERS
+            | is::WRITING_PAUSED
+            | is::MARKED
+            | is::FAILED
+            | is::PIECES
+            | is::TLS;
         if self.turn_of != Some(id) || self.turn_drain.is_some() || self.ending {
             return None;
         }

@@ -1,0 +1,233 @@
+//! The engine of one connection: ciphertext in and out, plaintext in and out.
+
+use std::io::{self, Read, Write};
+
+use rustls::pki_types::ServerName;
+use rustls::{
+    AlertDescription, CertificateError, ClientConnection, Connection, HandshakeKind, ServerConnection,
+};
+
+use super::settings::Config;
+use super::wrong;
+use crate::error::Error;
+
+#[derive(Debug)]
+pub struct Session {
+    engine: Connection,
+    /// Whom a client has asked for.
+    name: Option<Box<str>>,
+    closed_by_peer: bool,
+    /// A record has been understood: what comes then that is none is a fault, not another language.
+    spoke: bool,
+}
+
+impl Session {
+    /// `name`: a client's peer, to ask for and to verify.
+    pub fn new(config: &Config, name: Option<&str>) -> Result<Session, Error> {
+        let mut engine = match config {
+            Config::Client(config) => {
+                let name = name.unwrap_or_default();
+                let server = ServerName::try_from(name.to_owned())
+                    .map_err(|_| wrong(format!("no name to verify: {name:?}")))?;
+                ClientConnection::new(config.clone(), server).map(Connection::from)
+            }
+            Config::Server(config) => ServerConnection::new(config.clone()).map(Connection::from),
+        }
+        .map_err(|error| wrong(format!("TLS cannot begin: {error}")))?;
+        // What is sealed is bounded by who seals, who also counts it.
+        engine.set_buffer_limit(None);
+        Ok(Session { engine, name: name.map(Into::into), closed_by_peer: false, spoke: false })
+    }
+
+    pub fn is_handshaking(&self) -> bool {
+        self.engine.is_handshaking()
+    }
+
+    /// All that it sent has come, and it has said so.
+    pub fn is_closed_by_peer(&self) -> bool {
+        self.closed_by_peer
+    }
+
+    /// Takes ciphertext in, as much as it has use for now. To be called when its plaintext has been had.
+    pub fn take(&mut self, mut ciphertext: &[u8]) -> Result<usize, Error> {
+        let all = ciphertext.len();
+        let handshaking = self.engine.is_handshaking();
+        self.engine.read_tls(&mut ciphertext).map_err(|error| wrong(format!("TLS: {error}")))?;
+        match self.engine.process_new_packets() {
+            Ok(state) => {
+                self.closed_by_peer = state.peer_has_closed();
+                self.spoke |= !self.engine.is_handshaking();
+                Ok(all - ciphertext.len())
+            }
+            Err(error) => Err(wrong(describe(&error, handshaking, self.name.as_deref()))),
+        }
+    }
+
+    /// Moves plaintext there; 0: there is none.
+    pub fn plaintext(&mut self, room: &mut [u8]) -> usize {
+        self.engine.reader().read(room).unwrap_or(0)
+    }
+
+    /// Makes records of it. So much was taken.
+    pub fn seal(&mut self, plaintext: &[u8]) -> usize {
+        self.engine.writer().write(plaintext).unwrap_or(0)
+    }
+
+    /// Says that no more will be sent.
+    pub fn close(&mut self) {
+        self.engine.send_close_notify();
+    }
+
+    pub fn has_output(&self) -> bool {
+        self.engine.wants_write()
+    }
+
+    /// Gives away all the ciphertext there is. False: `to` has refused some, and it is lost.
+    pub fn output(&mut self, to: impl FnMut(&[u8]) -> bool) -> bool {
+        let mut out = Out { to, refused: false };
+        while self.engine.wants_write() && !out.refused {
+            if self.engine.write_tls(&mut out).is_err() {
+                return false;
+            }
+        }
+        !out.refused
+    }
+
+    /// What asyncio's get_extra_info() has, and a little more.
+    pub fn tell(&self, name: &str) -> Option<Vec<u8>> {
+        let engine = &self.engine;
+        let text = |text: &str| Some(text.as_bytes().to_vec());
+        match name {
+            "cipher" => {
+                let suite = format!("{:?}", engine.negotiated_cipher_suite()?.suite());
+                // TLS 1.3's are called as in the RFC and everywhere.
+                text(&suite.replace("TLS13_", "TLS_"))
+            }
+            "version" => match engine.protocol_version()? {
+                rustls::ProtocolVersion::TLSv1_2 => text("TLSv1.2"),
+                rustls::ProtocolVersion::TLSv1_3 => text("TLSv1.3"),
+                other => text(&format!("{other:?}")),
+            },
+            "alpn" => engine.alpn_protocol().map(<[u8]>::to_vec),
+            "peercert" => engine.peer_certificates()?.first().map(|der| der.to_vec()),
+            "peercert_chain" => {
+                Some(engine.peer_certificates()?.iter().flat_map(|der| der.to_vec()).collect())
+            }
+            "server_hostname" => match engine {
+                Connection::Client(_) => text(self.name.as_deref()?),
+                Connection::Server(server) => text(server.server_name()?),
+            },
+            "session_reused" => {
+                text(if engine.handshake_kind()? == HandshakeKind::Resumed { "1" } else { "0" })
+            }
+            _ => None,
+        }
+    }
+}
+
+struct Out<F> {
+    to: F,
+    refused: bool,
+}
+
+impl<F: FnMut(&[u8]) -> bool> Write for Out<F> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.refused |= !(self.to)(bytes);
+        Ok(bytes.len())
+    }
+
+    fn write_vectored(&mut self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        for slice in slices {
+            self.refused |= !(self.to)(slice);
+        }
+        Ok(slices.iter().map(|slice| slice.len()).sum())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// `HandshakeFailure` as "handshake failure".
+fn words(name: &str) -> String {
+    let mut words = String::new();
+    let mut small = false;
+    for c in name.chars() {
+        if c.is_ascii_uppercase() && small {
+            words.push(' ');
+        }
+        small = !c.is_ascii_uppercase();
+        words.push(c.to_ascii_lowercase());
+    }
+    words
+}
+
+fn describe(error: &rustls::Error, handshaking: bool, name: Option<&str>) -> String {
+    use rustls::Error::*;
+    use rustls::PeerIncompatible as Incompatible;
+    let handshake = |reason: &str| format!("TLS handshake failed: {reason}");
+    match error {
+        InvalidCertificate(error) => handshake(&format!("the peer's certificate {}", verdict(error, name))),
+        NoCertificatesPresented => handshake("the peer showed no certificate"),
+        AlertReceived(AlertDescription::CloseNotify) if handshaking => handshake("the peer has ended it"),
+        AlertReceived(alert) if handshaking => {
+            handshake(&format!("the peer refused it, {}", alert_words(alert)))
+        }
+        AlertReceived(alert) => format!("TLS: the peer ended the connection, {}", alert_words(alert)),
+        PeerMisbehaved(what) => {
+            let words = format!("the peer misbehaved: {}", words(&format!("{what:?}")));
+            if handshaking { handshake(&words) } else { format!("TLS: {words}") }
+        }
+        NoApplicationProtocol => handshake("no application protocol in common (ALPN)"),
+        PeerIncompatible(
+            Incompatible::ServerDoesNotSupportTls12Or13
+            | Incompatible::ServerTlsVersionIsDisabledByOurConfig
+            | Incompatible::SupportedVersionsExtensionRequired
+            | Incompatible::Tls12NotOfferedOrEnabled
+            | Incompatible::Tls12NotOffered,
+        ) => handshake("no version of TLS in common"),
+        PeerIncompatible(what) => {
+            handshake(&format!("nothing in common with the peer: {}", words(&format!("{what:?}"))))
+        }
+        InvalidMessage(_) | InappropriateMessage { .. } if handshaking => {
+            handshake("what the peer sent is no TLS handshake")
+        }
+        InappropriateHandshakeMessage { .. } if handshaking => {
+            handshake("what the peer sent is no TLS handshake")
+        }
+        DecryptError if !handshaking => "TLS: a record was damaged or forged".into(),
+        _ if handshaking => handshake(&error.to_string()),
+        _ => format!("TLS: {error}"),
+    }
+}
+
+fn alert_words(alert: &AlertDescription) -> String {
+    format!("alert {:?}", words(&format!("{alert:?}")))
+}
+
+/// What is wrong with a certificate.
+fn verdict(error: &CertificateError, name: Option<&str>) -> String {
+    use CertificateError::*;
+    let of = || name.map_or(String::new(), |name| format!(" {name}"));
+    match error {
+        UnknownIssuer => "was issued by an authority that is not trusted".into(),
+        Expired | ExpiredContext { .. } => "has expired".into(),
+        NotValidYet | NotValidYetContext { .. } => "is not valid yet".into(),
+        NotValidForName => format!("is not for{}", of()),
+        NotValidForNameContext { presented, .. } => {
+            // Each as DnsName("a.test").
+            let inner = |name: &'_ String| name.split('"').nth(1).unwrap_or(name).to_owned();
+            let names: Vec<_> = presented.iter().take(4).map(inner).collect();
+            format!("is not for{}, but for {}", of(), if names.is_empty() { "no name".into() } else { names.join(", ") })
+        }
+        Revoked => "was revoked".into(),
+        BadEncoding => "cannot be read".into(),
+        BadSignature => "has a wrong signature".into(),
+        InvalidPurpose | InvalidPurposeContext { .. } => "is for another purpose".into(),
+        Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => {
+            "is an authority's, not a server's (CA:TRUE); make one with -addext basicConstraints=critical,CA:FALSE"
+                .into()
+        }
+        other => format!("was refused: {other}"),
+    }
+}
