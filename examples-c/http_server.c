@@ -2,6 +2,7 @@
  *
  *     cc http_server.c $(pkg-config --cflags --libs eddy) -o http_server
  *     ./http_server 8080          (0: any free port; the first line of the output tells which)
+ *     ./http_server 8443 certificate.pem key.pem          (https)
  */
 #include <eddy.h>
 #include <stdio.h>
@@ -51,23 +52,26 @@ static void on_client(eddy_reader *reader, eddy_writer *writer, const eddy_error
 
 static void on_listening(eddy_server *server, const eddy_error *error, void *arg)
 {
-    (void)arg;
     if (error != NULL) fprintf(stderr, "http_server: %s\n", eddy_error_message(error));
-    else printf("http://%s/\n", eddy_server_sockname(server, 0));
+    else printf("%s://%s/\n", arg ? "https" : "http", eddy_server_sockname(server, 0));
     fflush(stdout);
 }
 
 int main(int argc, char **argv)
 {
-    const char *text = argc > 1 ? argv[1] : "8080";
-    char *end;
+    char *end, *text = argc > 1 ? argv[1] : "8080";
     long port = strtol(text, &end, 10);
-    if (argc > 2 || end == text || *end != '\0' || port < 0 || port > UINT16_MAX) {
-        fprintf(stderr, "usage: http_server [PORT]\n");
+    if ((argc > 2 && argc != 4) || end == text || *end != '\0' || port < 0 || port > UINT16_MAX) {
+        fprintf(stderr, "usage: http_server [PORT [CERTIFICATES KEY]]\n");
+        return 2;
+    }
+    eddy_tls *tls = argc == 4 ? eddy_tls_server_new(NULL, NULL) : NULL;
+    if (tls != NULL && eddy_tls_load_certificate(tls, argv[2], argv[3]) < 0) {
+        fprintf(stderr, "http_server: %s\n", eddy_error_message(eddy_tls_error(tls)));
         return 2;
     }
     eddy_loop *loop = eddy_loop_new();
-    eddy_start_server(loop, on_client, "127.0.0.1", (uint16_t)port, NULL, on_listening, NULL);
+    eddy_start_server(loop, on_client, "127.0.0.1", (uint16_t)port, EDDY_OPTIONS(.tls = tls), on_listening, tls);
     eddy_loop_run(loop); /* returns when nothing is left to wait for: never, once the server listens */
     eddy_loop_free(loop);
     return 1;

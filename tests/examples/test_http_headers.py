@@ -135,14 +135,14 @@ def a_port_that_nobody_listens_on():
 
 @test
 def what_is_no_url():
-    for url in ("", "example.com", "https://example.com/", "http://", "http:///path", "http://:80/", "http://host:/",
+    for url in ("", "example.com", "ftp://example.com/", "https://", "http://", "http:///path", "http://:80/", "http://host:/",
                 "http://host:0/", "http://host:65536/", "http://host:-1/", "http://host:+80/", "http://host:http/",
                 "http://host:80x/", "http://[::1", "http://[::1]x/", "http://[]/", "http://[/]/", "http://user@host/",
                 "http://host/a b", "http://host/\r\nEvil: yes", "http://h\xf6st/",
                 "http://" + "h" * 256 + "/", "http://host/" + "p" * 3000):
         code, out, err = run("http_headers", url)
         equal((code, out), (2, b""))
-        equal(err.decode(), f"http_headers: {url}: not of the form http://HOST[:PORT][/PATH]\n")
+        equal(err.decode(), f"http_headers: {url}: not of the form http[s]://HOST[:PORT][/PATH]\n")
 
 
 @test

@@ -139,8 +139,8 @@ def a_port_that_is_taken():
 
 @test
 def what_is_no_port():
-    for arguments in (["x"], [""], ["-1"], ["65536"], ["80x"], ["1", "2"]):
-        equal(refused("http_server", *arguments, status=2), "usage: http_server [PORT]\n")
+    for arguments in (["x"], [""], ["-1"], ["65536"], ["80x"], ["1", "2"], ["1", "2", "3", "4"]):
+        equal(refused("http_server", *arguments, status=2), "usage: http_server [PORT [CERTIFICATES KEY]]\n")
 
 
 main()
