@@ -55,16 +55,17 @@ static void on_line(eddy_reader *reader, const char *line, size_t len, const edd
 static void on_connect(eddy_reader *reader, eddy_writer *writer, const eddy_error *error, void *arg)
 {
     struct page *page = arg;
-    if (error != NULL) fprintf(stderr, "http_headers: %s\n", eddy_error_message(error));
-    else eddy_reader_readline(reader, on_line, page), eddy_writer_write(writer, page->request, strlen(page->request));
+    if (error == NULL) {
+        eddy_writer_write(writer, page->request, strlen(page->request));
+        eddy_reader_readline(reader, on_line, page);
+    } else fprintf(stderr, "http_headers: %s\n", eddy_error_message(error));
 }
 
 int main(int argc, char **argv)
 {
     struct page page = { .status = 1 };
     if (argc != 2 || !parse(argv[1], &page)) {
-        if (argc != 2) fprintf(stderr, "usage: http_headers URL\n");
-        else fprintf(stderr, "http_headers: %s: not of the form http[s]://HOST[:PORT][/PATH]\n", argv[1]);
+        fprintf(stderr, "usage: http_headers http[s]://HOST[:PORT][/PATH]\n");
         return 2;
     }
     eddy_loop *loop = eddy_loop_new();

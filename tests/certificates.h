@@ -1,4 +1,5 @@
-/* Certificates for tests of TLS, which tls/certificates.sh makes with openssl; without it the tests say so, and pass. */
+/* Certificates for tests of TLS, which tls/certificates.sh makes with openssl; without it the tests say so,
+ * and pass. */
 #ifndef EDDY_TEST_CERTIFICATES_H
 #define EDDY_TEST_CERTIFICATES_H
 

@@ -1,5 +1,5 @@
-/* TLS with OpenSSL at the other end, in both roles: client certificates, ALPN, new keys; and a redis that asks for them.
- * tls/test_interop.py has the examples, with Python, curl and nginx. */
+/* TLS with OpenSSL at the other end, in both roles: client certificates, ALPN, new keys; and a redis that asks
+ * for certificates. tls/test_interop.py has the examples, with Python, curl and nginx. */
 #include "secure.h"
 
 #include <signal.h>

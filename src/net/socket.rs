@@ -15,7 +15,7 @@ const SEND_FLAGS: libc::c_int = 0; // SO_NOSIGPIPE is set on each socket instead
 const SEND_FLAGS: libc::c_int = libc::MSG_NOSIGNAL;
 
 /// The only place that writes to a socket.
-#[inline]
+#[inline(always)]
 pub fn send(fd: &OwnedFd, bytes: &[u8]) -> io::Result<usize> {
     loop {
         match SockRef::from(fd).send_with_flags(bytes, SEND_FLAGS) {
@@ -25,7 +25,7 @@ pub fn send(fd: &OwnedFd, bytes: &[u8]) -> io::Result<usize> {
     }
 }
 
-#[inline]
+#[inline(always)]
 pub fn receive(fd: &OwnedFd, room: &mut [u8]) -> io::Result<usize> {
     loop {
         match (&*SockRef::from(fd)).read(room) {
