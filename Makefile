@@ -16,6 +16,7 @@ export PATH := $(PATH):$(CURDIR)/build/venv/bin:$(CURDIR)/build/pip/cmake/data/b
 
 LIBRARY = $(CARGO_TARGET_DIR)/release/libeddy.a
 CFLAGS ?= -O2 -Wall -Wextra
+TLS ?= ON
 
 .PHONY: all demo check configure install clean
 .DELETE_ON_ERROR:
@@ -38,7 +39,7 @@ check: configure
 
 configure:
 	@tools/bootstrap
-	cmake -S . -B $(BUILD) -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_INSTALL_PREFIX=$(PREFIX)
+	cmake -S . -B $(BUILD) -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_INSTALL_PREFIX=$(PREFIX) -DEDDY_TLS=$(TLS)
 
 install: configure
 	cmake --build $(BUILD) --target eddy_cargo

@@ -1,5 +1,6 @@
 # make bench          eddy against its peers, in at most 20 minutes: build/bench/results.md, bench/chart.svg
 # make bench-quick    the most telling rows, in one minute
+# make bench-tls      TLS, against libevent's and asyncio's, in one minute
 # make bench-counts   eddy's own instructions, heap calls and system calls, against bench/counts.json
 
 BENCH = build/bench
@@ -11,13 +12,17 @@ BENCH_CORE = $(addprefix $(BENCH)/, raw eddy load heap.so feed timers)
 BENCH_PEERS = $(addprefix $(BENCH)/, libuv libevent gio asio tokio)
 BENCH_HEADER = bench/servers/server.h
 
-.PHONY: bench bench-quick bench-counts bench-core bench-peers
+.PHONY: bench bench-quick bench-tls bench-counts bench-core bench-peers
 
 bench: bench-core bench-peers
 	python3 bench/run.py
 
 bench-quick: bench-core bench-peers
 	python3 bench/run.py --quick
+
+bench-tls: $(BENCH_EDDY)
+	@bench/fetch
+	python3 bench/tls/run.py
 
 bench-counts: bench-core
 	python3 bench/run.py --counts --gate bench/counts.json

@@ -90,8 +90,7 @@ TEST(much_goes_through_to_a_slow_reader_in_bounded_memory, "s10")
 {
     if (!certificates()) return;
     const char *size = getenv("EDDY_TEST_TLS_BYTES");
-    pump_run(size != NULL ? strtoull(size, NULL, 10) : eddy_test_slow() > 3 ? 4000000u : 64u * 1024 * 1024,
-             size != NULL ? 0 : 5);
+    pump_run(size != NULL ? strtoull(size, NULL, 10) : eddy_test_slow() > 3 ? 4000000u : 64u * 1024 * 1024, 5);
 }
 
 TEST(nobody_reads_and_the_sender_is_held_up, "")

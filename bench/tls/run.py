@@ -1,6 +1,6 @@
 """TLS: eddy (rustls), libevent (OpenSSL) and asyncio (OpenSSL), in turns; medians.
 
-    python3 bench/tls/run.py [ROUNDS]          after a cargo build --release
+    python3 bench/tls/run.py [ROUNDS]          as make bench-tls does after a cargo build --release
 """
 import os
 import pathlib
