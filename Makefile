@@ -1,7 +1,9 @@
 # make            the library, in target/release, and its header, in include
 # make demo       the same, and the headers of a page: of a server started for that, or of URL=http://...
 # make check      every test there is; fetches the tools that it needs
-# make install    into PREFIX, for a package below DESTDIR
+# make install    into PREFIX, for a package below DESTDIR; TLS=OFF: a library without it
+# make deb        packages for Debian, in build/deb
+# make dist       a source tarball that needs no registry, in build/dist
 # make bench      eddy against its peers, in bench/; also bench-quick and bench-counts
 # make clean
 
@@ -18,7 +20,7 @@ LIBRARY = $(CARGO_TARGET_DIR)/release/libeddy.a
 CFLAGS ?= -O2 -Wall -Wextra
 TLS ?= ON
 
-.PHONY: all demo check configure install clean
+.PHONY: all demo check configure install deb dist clean
 .DELETE_ON_ERROR:
 
 all:
@@ -42,8 +44,17 @@ configure:
 	cmake -S . -B $(BUILD) -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_INSTALL_PREFIX=$(PREFIX) -DEDDY_TLS=$(TLS)
 
 install: configure
-	cmake --build $(BUILD) --target eddy_cargo
+	cmake --build $(BUILD) --target eddy_shared
 	cmake --install $(BUILD)
+
+deb:
+	@tools/bootstrap
+	cmake -S . -B build/deb -DCMAKE_BUILD_TYPE=Release -DCMAKE_INSTALL_PREFIX=/usr -DBUILD_TESTING=OFF
+	cmake --build build/deb
+	cd build/deb && cpack
+
+dist:
+	@tools/dist
 
 clean:
 	cargo clean

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""symbols.py <libeddy.so> <eddy.h>: the library exports what the header declares, neither less nor more."""
+"""symbols.py <libeddy.so> <eddy.h>: the library exports what the header declares, neither less nor more, each function
+with a version where there are such."""
 
 import re
 import subprocess
@@ -16,18 +17,23 @@ def declared(header):
 
 
 def exported(library):
-    return {line.split()[-1] for line in output("nm", "-D", "--defined-only", library).splitlines()}
+    """The functions, and the versions that they have."""
+    lines = [line.split() for line in output("nm", "-D", "--defined-only", library).splitlines()]
+    named = [words[-1].partition("@") for words in lines if words[-2] != "A"]
+    return {name for name, _, _ in named}, {version.lstrip("@") for _, _, version in named}
 
 
 def main(library, header):
     complaints = []
-    exports, declarations = exported(library), declared(header)
+    (exports, versions), declarations = exported(library), declared(header)
     complaints += [f"exported, but not in the header: {name}" for name in sorted(exports - declarations)]
     complaints += [f"in the header, but not exported: {name}" for name in sorted(declarations - exports)]
     dynamic = output("readelf", "-dW", library)
     major = re.search(r'EDDY_VERSION "(\d+)', open(header, encoding="utf-8").read()).group(1)
     if f"soname: [libeddy.so.{major}]" not in dynamic:
         complaints.append(f"the soname is not libeddy.so.{major}")
+    if versions != {f"EDDY_{major}"}:
+        complaints.append(f"the versions of the symbols are {versions}, not EDDY_{major}")
     if "NODELETE" not in dynamic:
         complaints.append("the library can be unloaded under a thread that still has a loop")
     print("\n".join(complaints) or f"{len(exports)} functions, all of them in the header")
