@@ -239,6 +239,24 @@ TEST(an_end_without_goodbye_is_an_error_after_what_came, "s01")
     eddy_tls_free(client);
 }
 
+TEST(what_a_turn_has_written_is_one_record, "")
+{
+    if (!certificates()) return;
+    eddy_tls *client = client_of("authority.pem");
+    struct relayed r;
+    relayed_open(&r, EDDY_OPTIONS(.tls = client));
+    for (int n = 0; n < 100; n++) CHECK(eddy_writer_write(r.pair.its_writer, "a line\n", 7) >= 0);
+    CHECK_INT(eddy_writer_get_write_buffer_size(r.pair.its_writer), 700);
+    settle(r.pair.loop);
+    unsigned char bytes[4096];
+    const ssize_t n = recv(r.far, bytes, sizeof bytes, MSG_DONTWAIT);
+    CHECK(n > 700 && n < 700 + 50);
+    CHECK_INT(bytes[0], 23); /* application data */
+    CHECK_INT(bytes[3] << 8 | bytes[4], n - 5);
+    relayed_free(&r);
+    eddy_tls_free(client);
+}
+
 TEST(a_record_that_was_changed_is_an_error, "")
 {
     if (!certificates()) return;
