@@ -80,6 +80,21 @@ PLAIN const char *info(eddy_writer *writer, const char *name)
     return eddy_writer_get_extra_info(writer, name, NULL);
 }
 
+PLAIN eddy_stats stats_of(eddy_loop *loop)
+{
+    eddy_stats stats = { .size = sizeof stats };
+    CHECK_INT(eddy_loop_stats(loop, &stats), 0);
+    return stats;
+}
+
+/* The loop waits, and does not turn round and round. */
+PLAIN void check_rest(eddy_loop *loop)
+{
+    uint64_t turns = stats_of(loop).turns, end = plain_now() + 100;
+    while (plain_now() < end) CHECK(eddy_loop_run_once(loop, 10) >= 0);
+    CHECK(stats_of(loop).turns - turns < 50);
+}
+
 /* A relay between the two ends, in the test's hands: it can cut the connection. */
 PLAIN void relay(int from, int to)
 {

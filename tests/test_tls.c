@@ -278,6 +278,32 @@ TEST(a_record_that_was_changed_is_an_error, "")
     eddy_tls_free(client);
 }
 
+TEST(what_came_before_a_record_that_was_changed_is_read, "")
+{
+    if (!certificates()) return;
+    eddy_tls *client = client_of("authority.pem");
+    struct relayed r;
+    relayed_open(&r, EDDY_OPTIONS(.tls = client));
+    GOT(got);
+    char bytes[4096];
+    ssize_t first = 0, second = 0;
+    eddy_writer_write(r.pair.its_writer, "good line\n", 10);
+    RUN_UNTIL(r.pair.loop, (first = recv(r.far, bytes, sizeof bytes, MSG_DONTWAIT)) > 0);
+    eddy_writer_write(r.pair.its_writer, "bad line\n", 9);
+    RUN_UNTIL(r.pair.loop,
+              (second = recv(r.far, bytes + first, sizeof bytes - (size_t)first, MSG_DONTWAIT)) > 0);
+    bytes[first + second - 1] ^= 1;
+    CHECK_INT(send(r.near, bytes, (size_t)(first + second), 0), first + second); /* at once */
+    START(&got, eddy_reader_readline(r.pair.reader, got_read, &got));
+    RUN_UNTIL(r.pair.loop, got.count > 0);
+    CHECK_BYTES(got.bytes, got.len, "good line\n");
+    START(&got, eddy_reader_readline(r.pair.reader, got_read, &got));
+    RUN_UNTIL(r.pair.loop, got.count > 1);
+    CHECK_STR(got.message, "TLS: a record was damaged or forged");
+    relayed_free(&r);
+    eddy_tls_free(client);
+}
+
 TEST(close_says_goodbye_and_waits_for_the_peers_as_long_as_it_was_told, "L3")
 {
     if (!certificates()) return;
@@ -299,6 +325,70 @@ TEST(close_says_goodbye_and_waits_for_the_peers_as_long_as_it_was_told, "L3")
     char bytes[4096];
     ssize_t n = recv(r.near, bytes, sizeof bytes, MSG_DONTWAIT);
     CHECK(n > 40); /* the data, and an alert of its own record */
+    relayed_free(&r);
+    eddy_tls_free(client);
+}
+
+static int released_pieces;
+
+static void released_piece(void *arg)
+{
+    (void)arg;
+    released_pieces++;
+}
+
+TEST(the_goodbye_follows_also_when_the_last_piece_took_the_last_send, "")
+{
+    if (!certificates()) return;
+    for (int pieces = 14; pieces <= 17; pieces++) { /* each is a send; 16 are a stream's share */
+        struct pair pair;
+        pair_default(&pair);
+        GOT(all);
+        released_pieces = 0;
+        for (int n = 1; n < pieces; n++)
+            CHECK(eddy_writer_write_static(pair.its_writer, chunk, 4096, released_piece, NULL) >= 0);
+        CHECK(eddy_writer_write(pair.its_writer, chunk, 100) >= 0);
+        eddy_writer_close(pair.its_writer);
+        START(&all, eddy_reader_read(pair.reader, EDDY_UNTIL_EOF, got_read, &all));
+        RUN_UNTIL(pair.loop, all.count > 0 && released_pieces == pieces - 1);
+        CHECK_STR(all.message, "");
+        CHECK_INT(all.len, (pieces - 1) * 4096 + 100);
+        pair_free(&pair);
+    }
+}
+
+TEST(what_comes_after_our_goodbye_and_is_no_record_makes_nobody_busy, "")
+{
+    if (!certificates()) return;
+    eddy_tls *client = client_of("authority.pem");
+    struct relayed r;
+    relayed_open(&r, EDDY_OPTIONS(.tls = client, .tls_shutdown_ms = EDDY_NEVER));
+    GOT(over);
+    eddy_writer_close(r.pair.writer);
+    START(&over, eddy_writer_wait_closed(r.pair.writer, got_writer, &over));
+    RUN_UNTIL(r.pair.loop, over.count > 0);
+    CHECK_INT(send(r.near, "\x15\x03\x03\x00\x02\x02\x28", 7, 0), 7);
+    end_pump(r.pair.loop, 5);
+    check_rest(r.pair.loop);
+    relayed_free(&r);
+    eddy_tls_free(client);
+}
+
+TEST(above_the_high_mark_every_write_says_so, "")
+{
+    if (!certificates()) return;
+    eddy_tls *client = client_of("authority.pem");
+    struct relayed r;
+    relayed_open(&r, EDDY_OPTIONS(.tls = client));
+    eddy_writer *writer = r.pair.writer;
+    for (int n = 0; n < 2000 && eddy_writer_get_write_buffer_size(writer) < 20000; n++) {
+        eddy_writer_write(writer, chunk, 50000); /* nobody takes it from the relay: some is sealed then */
+        settle(r.pair.loop);
+    }
+    for (int n = 0; n < 9000; n++) {
+        const int full = eddy_writer_write(writer, chunk, 10);
+        CHECK_INT(full, eddy_writer_get_write_buffer_size(writer) > 65536);
+    }
     relayed_free(&r);
     eddy_tls_free(client);
 }
@@ -496,5 +586,31 @@ TEST(start_tls_is_cancelled_freed_timed_out_and_refused, "L7")
     end_free(&end);
     CHECK_INT(got.count, before + 1);
     CHECK_INT(got.code, EDDY_ECANCELED);
+    eddy_tls_free(server);
+}
+
+TEST(a_close_in_the_handshake_sends_what_was_written_before_it, "L7")
+{
+    if (!certificates()) return;
+    eddy_tls *server = server_of("server");
+    struct end end = end_tcp(NULL);
+    GOT(started);
+    GOT(over);
+    CHECK(eddy_writer_write(end.writer, "220 go ahead\r\n", 14) >= 0);
+    START(&started, eddy_writer_start_tls(end.writer, EDDY_OPTIONS(.tls = server), got_writer, &started));
+    CHECK(eddy_writer_write(end.writer, "a secret\r\n", 10) >= 0);
+    eddy_writer_close(end.writer);
+    START(&over, eddy_writer_wait_closed(end.writer, got_writer, &over));
+    RUN_UNTIL(end.loop, over.count > 0 && started.count > 0);
+    CHECK_INT(over.code, 0);
+    CHECK_INT(started.code, EDDY_ELOST);
+    char bytes[64];
+    CHECK_INT(recv(end.peer, bytes, sizeof bytes, 0), 14);
+    CHECK(memcmp(bytes, "220 go ahead\r\n", 14) == 0);
+    CHECK_INT(recv(end.peer, bytes, sizeof bytes, 0), 0);
+    close(end.peer);
+    end.peer = -1;
+    CHECK_INT(eddy_loop_run(end.loop), 0);
+    end_free(&end);
     eddy_tls_free(server);
 }

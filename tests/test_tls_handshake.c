@@ -293,13 +293,6 @@ static size_t hello(char *bytes, size_t room)
     return (size_t)n;
 }
 
-static eddy_stats stats_of(eddy_loop *loop)
-{
-    eddy_stats stats = { .size = sizeof stats };
-    CHECK_INT(eddy_loop_stats(loop, &stats), 0);
-    return stats;
-}
-
 /* It is turned away, with a reason that can be printed; the loop is at rest then, and the next one is served. */
 static void hostile(const char *bytes, size_t len, bool reset, const char *why)
 {
@@ -315,9 +308,7 @@ static void hostile(const char *bytes, size_t len, bool reset, const char *why)
     RUN_UNTIL(pair.loop, pair.reports.count > 0);
     CHECK_HAS(pair.reports.messages[0], why);
     for (const char *c = pair.reports.messages[0]; *c != '\0'; c++) CHECK(*c >= ' ' && *c <= '~');
-    uint64_t turns = stats_of(pair.loop).turns, end = plain_now() + 50;
-    while (plain_now() < end) CHECK(eddy_loop_run_once(pair.loop, 10) >= 0);
-    CHECK(stats_of(pair.loop).turns - turns < 30);
+    check_rest(pair.loop);
     CHECK_INT(stats_of(pair.loop).handshakes_failed, 1);
     CHECK_INT(pair.came.count, 0);
     pair_call(&pair, "127.0.0.1", EDDY_OPTIONS(.tls = client));
@@ -454,6 +445,70 @@ TEST(failed_handshakes_are_counted_and_not_repeated, "")
     CHECK_INT(pair.came.count, 0);
     pair_free(&pair);
     eddy_tls_free(server);
+}
+
+TEST(a_peer_that_knows_many_reasons_is_not_reported_each_time, "")
+{
+    if (!certificates()) return;
+    eddy_tls *server = server_of("server");
+    struct pair pair;
+    pair_start(&pair, EDDY_OPTIONS(.tls = server));
+    for (int n = 0; n < 120; n++) {
+        char alert[7] = { 21, 3, 3, 0, 2, 2, (char)(130 + n % 40) }, answer[64];
+        int fd = plain_connect(pair.port);
+        CHECK_INT(send(fd, alert, sizeof alert, 0), sizeof alert);
+        RUN_UNTIL(pair.loop, recv(fd, answer, sizeof answer, MSG_DONTWAIT) == 0);
+        close(fd);
+    }
+    settle(pair.loop);
+    CHECK_INT(stats_of(pair.loop).handshakes_failed, 120);
+    CHECK(pair.reports.count <= 33);
+    pair_free(&pair);
+    eddy_tls_free(server);
+}
+
+TEST(nothing_is_told_of_a_handshake_that_failed, "")
+{
+    if (!certificates()) return;
+    eddy_tls *server = server_of("unknown"), *client = client_of("authority.pem");
+    struct pair pair;
+    memset(&pair, 0, sizeof pair);
+    pair.loop = eddy_loop_new();
+    int ends[2];
+    plain_unix_pair(ends);
+    START(&pair.opened, eddy_open_socket(pair.loop, ends[0], NULL, got_stream, &pair.opened));
+    CHECK(eddy_open_socket(pair.loop, ends[1], NULL, came, &pair) >= 0);
+    RUN_UNTIL(pair.loop, pair.opened.count > 0 && pair.came.count > 0);
+    GOT(near);
+    GOT(far);
+    START(&far, eddy_writer_start_tls(pair.its_writer, EDDY_OPTIONS(.tls = server), got_writer, &far));
+    START(&near, eddy_writer_start_tls(pair.opened.writer,
+                                       EDDY_OPTIONS(.tls = client, .server_hostname = "localhost"), got_writer,
+                                       &near));
+    RUN_UNTIL(pair.loop, near.count > 0 && far.count > 0);
+    CHECK_HAS(near.message, "authority that is not trusted");
+    CHECK(info(pair.opened.writer, "cipher") == NULL && info(pair.opened.writer, "version") == NULL);
+    CHECK(info(pair.opened.writer, "server_hostname") == NULL);
+    pair_free(&pair);
+    eddy_tls_free(server), eddy_tls_free(client);
+}
+
+TEST(a_handshake_on_a_socket_of_ones_own_is_late_in_other_words, "O11")
+{
+    if (!certificates()) return;
+    eddy_tls *client = client_of("authority.pem");
+    eddy_loop *loop = eddy_loop_new();
+    int ends[2];
+    plain_unix_pair(ends);
+    GOT(opened);
+    START(&opened, eddy_open_socket(loop, ends[0],
+                                    EDDY_OPTIONS(.tls = client, .server_hostname = "localhost", .timeout_ms = 50),
+                                    got_stream, &opened));
+    RUN_UNTIL(loop, opened.count > 0);
+    CHECK_STR(opened.message, "timed out after 50 ms: TLS handshake");
+    close(ends[1]);
+    eddy_loop_free(loop);
+    eddy_tls_free(client);
 }
 
 TEST(an_opening_can_be_cancelled_in_its_handshake, "L2")

@@ -59,6 +59,17 @@ TEST(every_mistake_in_the_settings_has_its_own_words, "")
     wrong(tls, "whose to trust");
 }
 
+TEST(more_protocols_than_a_hello_can_hold_are_refused, "")
+{
+    if (!certificates()) return;
+    static char list[300 * 251];
+    memset(list, 'a', sizeof list);
+    for (size_t n = 250; n < sizeof list - 1; n += 251) list[n] = ',';
+    list[sizeof list - 1] = '\0';
+    eddy_tls *client = client_of("authority.pem");
+    wrong_call(client, eddy_tls_set_alpn(client, list), "too many application protocols");
+}
+
 TEST(what_is_missing_can_be_given_later_and_a_mistake_stays, "")
 {
     if (!certificates()) return;
@@ -210,4 +221,36 @@ TEST(settings_are_shared_by_threads, "")
     for (int n = 0; n < 4; n++) CHECK_INT(pthread_create(&threads[n], NULL, connects, both), 0);
     for (int n = 0; n < 4; n++) CHECK_INT(pthread_join(threads[n], NULL), 0);
     eddy_tls_free(both[0]), eddy_tls_free(both[1]);
+}
+
+static volatile bool building = true;
+
+static void *builds(void *arg)
+{
+    while (building) { /* what the system trusts is read for each */
+        eddy_tls *tls = eddy_tls_client_new();
+        eddy_tls_error(tls);
+        eddy_tls_free(tls);
+    }
+    return arg;
+}
+
+TEST(a_child_has_settings_of_its_own_whatever_another_thread_was_doing, "")
+{
+    if (!certificates()) return;
+    pthread_t thread = plain_start(builds, NULL);
+    for (int n = 0; n < 20; n++) {
+        usleep(3000);
+        pid_t child = fork();
+        if (child == 0) {
+            alarm(10);
+            eddy_tls_free(eddy_tls_client_new());
+            _exit(0);
+        }
+        int status = -1;
+        waitpid(child, &status, 0);
+        CHECK_INT(status, 0);
+    }
+    building = false;
+    plain_join(thread);
 }

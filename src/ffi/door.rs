@@ -19,6 +19,7 @@ use crate::event::{self, Remote};
 use crate::hub::{Connection, Hub, Posted, Server};
 use crate::memory::Memory;
 use crate::table::{self, Id, Kind, LOOPS};
+use crate::tls;
 
 /// Owners that are not threads.
 const NOBODY: usize = 0;
@@ -143,8 +144,17 @@ impl Place {
     }
 }
 
+extern "C" fn before_fork() {
+    tls::before_fork();
+}
+
+extern "C" fn after_fork() {
+    tls::after_fork();
+}
+
 /// A child that goes on after fork shares the parent's epoll: it may free its loops, and nothing else.
 extern "C" fn forked() {
+    tls::after_fork();
     event::signals_forked();
     for place in &PLACES {
         if place.owner.load(Ordering::Relaxed) != NOBODY {
@@ -156,13 +166,13 @@ extern "C" fn forked() {
 /// EDDY_DEBUG=abort: misuse ends the process, where a debugger sees it.
 static ABORT: AtomicBool = AtomicBool::new(false);
 
-/// Once for the process, with the first loop.
-fn set_up() {
+/// Once for the process, with the first loop, or the first settings of TLS.
+pub(super) fn set_up() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // SAFETY: `forked` touches nothing but atomics, and stays loaded for as long as the process lives (the library
-        // is linked with -z nodelete).
-        unsafe { libc::pthread_atfork(None, None, Some(forked)) };
+        // SAFETY: these touch nothing but atomics and the lock that they take and give back, and stay loaded for as long
+        // as the process lives (the library is linked with -z nodelete).
+        unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork), Some(forked)) };
         let previous = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
             // A panic within a call is told by its code and a report; nothing is printed for it.

@@ -58,6 +58,7 @@ fn read(path: &str) -> Result<Vec<u8>, Error> {
 }
 
 fn new(settings: fn() -> Settings) -> usize {
+    door::set_up();
     panic::catch_unwind(|| tls::new(settings())).unwrap_or_else(|payload| {
         std::mem::forget(payload);
         tls::never()

@@ -748,7 +748,14 @@ impl Hub {
 
     /// Cancels everything that waits. What is owed to callbacks is then had from [`next_call`](Hub::next_call), as ever.
     pub fn end(&mut self) {
-        self.flush();
+        // All that the sockets take, whatever one stream's share of a batch is.
+        loop {
+            let sent = self.stats.bytes_out;
+            self.flush();
+            if self.dirty.is_empty() || self.stats.bytes_out == sent {
+                break;
+            }
+        }
         self.running = true;
         self.stopping = false;
         self.set_pace();

@@ -442,7 +442,10 @@ impl Hub {
                     if self.connections.get(stream).is_some_and(Connection::is_secured) {
                         return Ok(Some(Stage::Connected(stream)));
                     }
-                    let error = opening.timed_out(vec![format!("TLS handshake with {}", opening.target)]);
+                    let error = opening.timed_out(vec![match &opening.target {
+                        Target::Everywhere(_) => "TLS handshake".into(), // with somebody else's socket
+                        target => format!("TLS handshake with {target}"),
+                    }]);
                     opening.stage = Stage::Handshaking(stream);
                     if !late {
                         return Ok(None);

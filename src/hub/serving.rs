@@ -324,10 +324,10 @@ impl Hub {
         let Some(server) = self.servers.get_mut(id) else { return };
         let place = server.failed.iter().position(|failed| failed.why == why);
         let place = place.unwrap_or_else(|| {
-            if server.failed.len() == REASONS {
-                server.failed.remove(0);
+            // The last is for all that there is no room for.
+            if server.failed.len() <= REASONS {
+                server.failed.push(Failed { why: why.clone(), count: 0, reported: Duration::ZERO });
             }
-            server.failed.push(Failed { why: why.clone(), count: 0, reported: Duration::ZERO });
             server.failed.len() - 1
         });
         let failed = &mut server.failed[place];

@@ -35,8 +35,6 @@ impl Marks {
 pub struct Writer {
     /// What is not sent yet; None while that is nothing.
     pub output: Option<Box<Buffer>>,
-    /// ... and, encrypted already, so many bytes more.
-    pub sealed: u32,
     /// Above the high mark, and not yet down to the low one.
     pub paused: bool,
 }
@@ -45,12 +43,12 @@ impl Writer {
     /// Nothing to send, and nobody waits for that.
     #[inline]
     pub fn is_quiet(&self) -> bool {
-        self.buffered() == 0 && !self.paused
+        self.output.is_none() && !self.paused
     }
 
     #[inline]
     pub fn buffered(&self) -> usize {
-        self.output.as_ref().map_or(0, |output| output.len()) + self.sealed as usize
+        self.output.as_ref().map_or(0, |output| output.len())
     }
 
     /// So many bytes have gone out.

@@ -11,7 +11,7 @@ mod settings;
 #[cfg(not(feature = "tls"))]
 mod without;
 
-pub use handles::{change, config, describe, error, free, never, new, repr};
+pub use handles::{after_fork, before_fork, change, config, describe, error, free, never, new, repr};
 #[cfg(feature = "tls")]
 pub use session::Session;
 #[cfg(feature = "tls")]

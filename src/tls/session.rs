@@ -5,11 +5,22 @@ use std::io::{self, Read, Write};
 use rustls::pki_types::ServerName;
 use rustls::{
     AlertDescription, CertificateError, ClientConnection, Connection, HandshakeKind, ServerConnection,
+    SupportedCipherSuite,
 };
 
 use super::settings::Config;
 use super::wrong;
 use crate::error::Error;
+
+/// RFC 5246: the longest plaintext of a record.
+const RECORD: usize = 1 << 14;
+/// What a key has sealed before the first byte of an application, and has to after the last: more than enough.
+const HANDSHAKE_RECORDS: u64 = 16;
+
+/// So many records these make.
+fn records(len: usize) -> u64 {
+    len.div_ceil(RECORD) as u64
+}
 
 #[derive(Debug)]
 pub struct Session {
@@ -17,8 +28,8 @@ pub struct Session {
     /// Whom a client has asked for.
     name: Option<Box<str>>,
     closed_by_peer: bool,
-    /// A record has been understood: what comes then that is none is a fault, not another language.
-    spoke: bool,
+    /// So many records may still be sealed with TLS 1.2, whose keys are used up then.
+    records_left: Option<u64>,
 }
 
 impl Session {
@@ -36,7 +47,7 @@ impl Session {
         .map_err(|error| wrong(format!("TLS cannot begin: {error}")))?;
         // What is sealed is bounded by who seals, who also counts it.
         engine.set_buffer_limit(None);
-        Ok(Session { engine, name: name.map(Into::into), closed_by_peer: false, spoke: false })
+        Ok(Session { engine, name: name.map(Into::into), closed_by_peer: false, records_left: None })
     }
 
     pub fn is_handshaking(&self) -> bool {
@@ -56,7 +67,6 @@ impl Session {
         match self.engine.process_new_packets() {
             Ok(state) => {
                 self.closed_by_peer = state.peer_has_closed();
-                self.spoke |= !self.engine.is_handshaking();
                 Ok(all - ciphertext.len())
             }
             Err(error) => Err(wrong(describe(&error, handshaking, self.name.as_deref()))),
@@ -68,8 +78,17 @@ impl Session {
         self.engine.reader().read(room).unwrap_or(0)
     }
 
-    /// Makes records of it. So much was taken.
+    /// Makes records of it. So much was taken; 0: a key of TLS 1.2 is used up. (rustls would drop the rest, and not say so.
+    /// With TLS 1.3 it takes new keys.)
     pub fn seal(&mut self, plaintext: &[u8]) -> usize {
+        if let Some(SupportedCipherSuite::Tls12(suite)) = self.engine.negotiated_cipher_suite() {
+            let all = suite.common.confidentiality_limit.saturating_sub(HANDSHAKE_RECORDS);
+            let left = self.records_left.get_or_insert(all);
+            match left.checked_sub(records(plaintext.len())) {
+                Some(rest) => *left = rest,
+                None => return 0,
+            }
+        }
         self.engine.writer().write(plaintext).unwrap_or(0)
     }
 
@@ -205,6 +224,13 @@ fn alert_words(alert: &AlertDescription) -> String {
     format!("alert {:?}", words(&format!("{alert:?}")))
 }
 
+/// `DnsName("a.test")` or `IpAddress(127.0.0.1)`, as webpki tells a name, without the wrapping. It is the peer's: nothing
+/// in it may do anything to a terminal or a log.
+fn bare(name: &str) -> String {
+    let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(name);
+    inner.trim_matches('"').chars().map(|c| if c.is_ascii_graphic() { c } else { '?' }).collect()
+}
+
 /// What is wrong with a certificate.
 fn verdict(error: &CertificateError, name: Option<&str>) -> String {
     use CertificateError::*;
@@ -215,9 +241,7 @@ fn verdict(error: &CertificateError, name: Option<&str>) -> String {
         NotValidYet | NotValidYetContext { .. } => "is not valid yet".into(),
         NotValidForName => format!("is not for{}", of()),
         NotValidForNameContext { presented, .. } => {
-            // Each as DnsName("a.test").
-            let inner = |name: &'_ String| name.split('"').nth(1).unwrap_or(name).to_owned();
-            let names: Vec<_> = presented.iter().take(4).map(inner).collect();
+            let names: Vec<_> = presented.iter().take(4).map(|name| bare(name)).collect();
             format!("is not for{}, but for {}", of(), if names.is_empty() { "no name".into() } else { names.join(", ") })
         }
         Revoked => "was revoked".into(),
@@ -229,5 +253,23 @@ fn verdict(error: &CertificateError, name: Option<&str>) -> String {
                 .into()
         }
         other => format!("was refused: {other}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_counted_as_they_are_made() {
+        assert_eq!([0, 1, RECORD, RECORD + 1, 4 * RECORD].map(records), [0, 1, 1, 2, 4]);
+    }
+
+    #[test]
+    fn a_peers_names_are_told_and_can_be_printed() {
+        assert_eq!(bare("DnsName(\"a.test\")"), "a.test");
+        assert_eq!(bare("IpAddress(127.0.0.1)"), "127.0.0.1");
+        assert_eq!(bare("DnsName(\"\u{1b}[31mEVIL\n\")"), "?[31mEVIL?");
+        assert_eq!(bare("what is this"), "what?is?this");
     }
 }

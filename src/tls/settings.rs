@@ -20,6 +20,8 @@ use crate::error::Error;
 
 /// RFC 7301: a length of one byte.
 const ALPN_LONGEST: usize = 255;
+/// A ClientHello of which that is not all is still one record.
+const ALPN_ALL: usize = 8 * 1024;
 
 /// What a connection is made with, as it was when it began.
 #[derive(Clone, Debug)]
@@ -39,6 +41,7 @@ pub fn is_name(name: &str) -> bool {
     ServerName::try_from(name).is_ok()
 }
 
+#[derive(Clone)]
 pub struct Settings {
     client: bool,
     certificates: Vec<Arc<CertifiedKey>>,
@@ -49,8 +52,6 @@ pub struct Settings {
     versions: &'static [&'static SupportedProtocolVersion],
     resumption: bool,
     verification: bool,
-    /// What was built of all this, until something changes.
-    config: Option<Config>,
 }
 
 fn provider() -> Arc<CryptoProvider> {
@@ -70,7 +71,6 @@ impl Settings {
             versions: rustls::ALL_VERSIONS,
             resumption: true,
             verification: true,
-            config: None,
         }
     }
 
@@ -92,7 +92,6 @@ impl Settings {
 
     /// A server's next one, or the one that a client shows.
     pub fn add_certificate(&mut self, certificates: &[u8], key: &[u8]) -> Result<(), Error> {
-        self.config = None;
         if self.client && !self.certificates.is_empty() {
             return Err(wrong("a client has one certificate to show, and this one has it already"));
         }
@@ -125,7 +124,6 @@ impl Settings {
 
     /// These authorities, and no longer the system's.
     pub fn trust(&mut self, certificates: &[u8]) -> Result<(), Error> {
-        self.config = None;
         let anchors = self.anchors.get_or_insert_with(RootCertStore::empty);
         for (n, certificate) in certificates_in(certificates)?.into_iter().enumerate() {
             anchors
@@ -137,7 +135,6 @@ impl Settings {
 
     /// `h2,http/1.1`: the best first.
     pub fn set_alpn(&mut self, protocols: &str) -> Result<(), Error> {
-        self.config = None;
         let list = protocols.split(',').filter(|_| !protocols.is_empty()).map(|name| {
             let printable = name.bytes().all(|c| c.is_ascii_graphic());
             if name.is_empty() || name.len() > ALPN_LONGEST || !printable {
@@ -145,12 +142,15 @@ impl Settings {
             }
             Ok(name.as_bytes().to_vec())
         });
-        self.alpn = list.collect::<Result<_, _>>()?;
+        let list: Vec<_> = list.collect::<Result<_, _>>()?;
+        if list.iter().map(|name| name.len() + 1).sum::<usize>() > ALPN_ALL {
+            return Err(wrong("too many application protocols (ALPN) for a ClientHello"));
+        }
+        self.alpn = list;
         Ok(())
     }
 
     pub fn ask_clients(&mut self, ask: Ask) -> Result<(), Error> {
-        self.config = None;
         if self.client {
             return Err(wrong("only a server asks its clients for certificates"));
         }
@@ -159,7 +159,6 @@ impl Settings {
     }
 
     pub fn set_minimum_version(&mut self, version: &str) -> Result<(), Error> {
-        self.config = None;
         static NEWEST: [&SupportedProtocolVersion; 1] = [&rustls::version::TLS13];
         self.versions = match version {
             "TLSv1.2" => rustls::ALL_VERSIONS,
@@ -175,13 +174,11 @@ impl Settings {
     }
 
     pub fn set_resumption(&mut self, on: bool) -> Result<(), Error> {
-        self.config = None;
         self.resumption = on;
         Ok(())
     }
 
     pub fn skip_verification(&mut self) -> Result<(), Error> {
-        self.config = None;
         if !self.client {
             return Err(wrong("only a client can skip the verification of its server"));
         }
@@ -189,17 +186,12 @@ impl Settings {
         Ok(())
     }
 
-    /// Built once.
-    pub fn config(&mut self) -> Result<Config, Error> {
-        if let Some(config) = &self.config {
-            return Ok(config.clone());
-        }
-        let config = if self.client {
+    pub fn build(&self) -> Result<Config, Error> {
+        Ok(if self.client {
             Config::Client(Arc::new(self.client_config()?))
         } else {
             Config::Server(Arc::new(self.server_config()?))
-        };
-        Ok(self.config.insert(config).clone())
+        })
     }
 
     fn client_config(&self) -> Result<ClientConfig, Error> {
@@ -253,10 +245,11 @@ impl Settings {
             .with_client_cert_verifier(clients)
             .with_cert_resolver(Arc::new(ByName(self.certificates.clone())));
         config.alpn_protocols.clone_from(&self.alpn);
+        // Whoever resumes a session has kept it.
+        config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
         if self.resumption {
             config.ticketer = ring::Ticketer::new().map_err(failed)?;
         } else {
-            config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
             config.send_tls13_tickets = 0;
         }
         Ok(config)

@@ -3,7 +3,7 @@
 use super::{Ask, wrong};
 use crate::error::Error;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings;
 
 /// There is none.
@@ -64,7 +64,7 @@ impl Settings {
         Err(without())
     }
 
-    pub fn config(&mut self) -> Result<Config, Error> {
+    pub fn build(&self) -> Result<Config, Error> {
         Err(without())
     }
 }

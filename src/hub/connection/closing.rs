@@ -29,7 +29,7 @@ impl Hub {
         if connection.is(is::CLOSING | is::LOST) {
             return;
         }
-        if connection.is_in_handshake() {
+        if connection.is_only_in_handshake() {
             return self.abort(id);
         }
         connection.flags |= is::CLOSING;

@@ -18,7 +18,7 @@ use crate::callback::Callback;
 use crate::error::{Error, Refusal};
 use crate::hub::{Opening, Receipt, Server};
 use crate::net;
-use crate::stream::{Buffer, Pool, READ_SIZE};
+use crate::stream::{Buffer, Pool, READ_SIZE, Reader};
 use crate::table::Id;
 use crate::tls::{Config, Session};
 
@@ -50,8 +50,10 @@ pub(in crate::hub) enum Waiter {
 #[derive(Debug)]
 pub(super) struct Tls {
     session: Session,
-    /// None: the handshake is over.
+    /// Who learns what becomes of the handshake; None: they have.
     waiter: Option<Waiter>,
+    /// The handshake is over, and well.
+    secured: bool,
     /// So much of the output was written before TLS began, and goes out as it is.
     clear: usize,
     /// Ciphertext that the engine has not taken in; that the socket has not taken.
@@ -104,6 +106,7 @@ impl Tls {
         room: &mut [u8],
         pool: &mut Pool,
     ) -> (usize, Filled) {
+        self.holds = false;
         let mut filled = self.session.plaintext(room);
         let mut outcome = if filled > 0 { Filled::Something } else { Filled::Nothing };
         if filled < room.len() && self.input.is_none() && *flags & is::READABLE != 0 && !self.ended {
@@ -135,7 +138,14 @@ impl Tls {
             let before = filled;
             let taken = match self.session.take(input.as_slice()) {
                 Ok(taken) => taken,
-                Err(error) => return (filled, Filled::Broken(error)),
+                Err(error) => {
+                    // What came before it is good. (The engine says the same again.)
+                    filled += self.session.plaintext(&mut room[filled..]);
+                    if filled < room.len() {
+                        return (filled, Filled::Broken(error));
+                    }
+                    break;
+                }
             };
             input.consume(taken);
             pool.reclaim(&mut self.input);
@@ -162,13 +172,32 @@ impl Tls {
         Ok(())
     }
 
+    fn forget_sealed(&mut self, pool: &mut Pool) {
+        if let Some(sealed) = self.sealed.take() {
+            pool.give(sealed);
+        }
+    }
+
     /// Encrypted, and not sent yet.
     pub fn sealed(&self) -> usize {
         self.sealed.as_ref().map_or(0, |sealed| sealed.len())
     }
 }
 
+/// An engine, and what it works between.
+struct Engine<'a> {
+    socket: &'a OwnedFd,
+    flags: &'a mut u64,
+    reader: &'a mut Reader,
+    tls: &'a mut Tls,
+}
+
 impl Connection {
+    fn engine(&mut self) -> Option<Engine<'_>> {
+        let tls = self.rare.as_mut()?.tls.as_deref_mut()?;
+        Some(Engine { socket: self.socket.as_ref()?, flags: &mut self.flags, reader: &mut self.reader, tls })
+    }
+
     fn tls(&self) -> Option<&Tls> {
         self.rare.as_ref()?.tls.as_deref()
     }
@@ -182,14 +211,23 @@ impl Connection {
         self.tls()?.due
     }
 
-    /// Closing now leaves a handshake undone, and nobody to say goodbye to.
-    pub(super) fn is_in_handshake(&self) -> bool {
+    fn is_in_handshake(&self) -> bool {
         self.tls().is_some_and(Tls::is_handshaking)
+    }
+
+    /// Closing now leaves a handshake undone; nobody is there to say goodbye to, and nothing that was written before.
+    pub(super) fn is_only_in_handshake(&self) -> bool {
+        self.tls().is_some_and(|tls| tls.is_handshaking() && tls.clear == 0)
     }
 
     /// The handshake is over, and well.
     pub(in crate::hub) fn is_secured(&self) -> bool {
-        self.tls().is_some_and(|tls| !tls.is_handshaking())
+        self.tls().is_some_and(|tls| tls.secured)
+    }
+
+    /// Our goodbye is to be said yet.
+    pub(super) fn owes_goodbye(&self) -> bool {
+        self.tls().is_some_and(|tls| tls.secured && !tls.closed && !tls.dead)
     }
 
     /// Nobody has been told of it: that waits for the handshake.
@@ -210,7 +248,7 @@ impl Connection {
 
     /// What get_extra_info() tells of TLS.
     pub(super) fn tell_tls(&self, name: &str) -> Option<Vec<u8>> {
-        self.tls().filter(|tls| !tls.is_handshaking())?.session.tell(name)
+        self.tls().filter(|tls| tls.secured)?.session.tell(name)
     }
 
     /// Makes records of what is to go out next, if what was sealed before is gone.
@@ -224,7 +262,7 @@ impl Connection {
                 let bytes = output.as_slice();
                 let taken = tls.session.seal(&bytes[..bytes.len().min(SEAL)]);
                 if taken == 0 {
-                    // As TLS 1.2 must when a key is used up.
+                    // A key of TLS 1.2 is used up.
                     return Err(io::Error::from_raw_os_error(libc::EPROTO));
                 }
                 self.sent(taken, pool);
@@ -240,6 +278,13 @@ impl Connection {
     fn send_through(&mut self, tls: &mut Tls, pool: &mut Pool) -> Sent {
         const MORE: u64 = is::BLOCKED | is::CLOSING | is::WRITE_EOF | is::RELEASES;
         for _ in 0..TURN_SENDS {
+            if tls.clear == 0 && tls.is_handshaking() && self.is(is::CLOSING) {
+                // What waited for the end of the handshake goes nowhere, and half a handshake is good for nothing.
+                tls.dead = true;
+                tls.forget_sealed(pool);
+                self.discard_output(pool);
+                return Sent::Some;
+            }
             let bytes = if tls.clear > 0 {
                 self.writer.output.as_ref().map(|output| &output.as_slice()[..output.len().min(tls.clear)])
             } else if let Err(error) = self.seal(tls, pool) {
@@ -285,9 +330,7 @@ impl Hub {
         if connection.is(is::CLOSING | is::LOST) {
             return Received::Nothing;
         }
-        let Connection { socket, flags, reader, rare, .. } = connection;
-        let (Some(socket), Some(tls)) = (socket, rare.as_mut().and_then(|rare| rare.tls.as_deref_mut()))
-        else {
+        let Some(Engine { socket, flags, reader, tls }) = connection.engine() else {
             return Received::Nothing;
         };
         let handshaking = tls.is_handshaking();
@@ -382,6 +425,7 @@ impl Hub {
         connection.rare().tls = Some(Box::new(Tls {
             session,
             waiter: Some(waiter),
+            secured: false,
             clear,
             input,
             sealed: None,
@@ -453,6 +497,7 @@ impl Hub {
         let Some(tls) = connection.tls_mut().filter(|tls| !tls.session.is_handshaking()) else { return };
         let Some(waiter) = tls.waiter.take() else { return };
         tls.due = None;
+        tls.secured = true;
         match waiter {
             Waiter::Opening(opening) => self.queue(opening.number()),
             Waiter::Client { callback, .. } => {
@@ -475,8 +520,7 @@ impl Hub {
         if connection.is(is::LOST) {
             return Received::Something;
         }
-        let Connection { socket, rare, .. } = connection;
-        if let (Some(socket), Some(tls)) = (socket, rare.as_mut().and_then(|rare| rare.tls.as_deref_mut())) {
+        if let Some(Engine { socket, flags, tls, .. }) = connection.engine() {
             if tls.clear == 0
                 && tls.unload(&mut self.pool).is_ok()
                 && let Some(alert) = &tls.sealed
@@ -488,7 +532,7 @@ impl Hub {
             // A socket closed with unread input would take the alert along.
             if !tls.ended && net::shutdown_write(socket).is_ok() {
                 tls.due = goodbye;
-                connection.flags |= is::LINGERING;
+                *flags |= is::LINGERING;
                 self.leaving(id, true);
                 self.keep_deadline(id, goodbye);
             }
@@ -504,11 +548,8 @@ impl Hub {
         if connection.is(is::LOST) || connection.unsent() > 0 {
             return;
         }
-        let Connection { socket, rare, .. } = connection;
-        if let (Some(socket), Some(tls)) = (socket, rare.as_mut().and_then(|rare| rare.tls.as_deref_mut()))
-            && !tls.is_handshaking()
-            && !tls.dead
-            && !tls.closed
+        if connection.owes_goodbye()
+            && let Some(Engine { socket, tls, .. }) = connection.engine()
         {
             tls.closed = true;
             tls.session.close();
@@ -524,9 +565,12 @@ impl Hub {
     pub(super) fn tls_lost(&mut self, id: Id<Connection>, error: Option<Error>) {
         let ending = self.ending;
         let Some(connection) = self.connections.get_mut(id) else { return };
+        // Then there may be a goodbye in what has come.
+        let lingering = connection.is(is::LINGERING);
         let Some(tls) = connection.tls_mut() else { return };
-        for buffer in [tls.input.take(), tls.sealed.take()].into_iter().flatten() {
-            self.pool.give(buffer);
+        tls.forget_sealed(&mut self.pool);
+        if !lingering && let Some(input) = tls.input.take() {
+            self.pool.give(input);
         }
         let Some(waiter) = tls.waiter.take() else { return };
         match waiter {
@@ -591,12 +635,8 @@ impl Hub {
     pub(super) fn linger_tls(&mut self, id: Id<Connection>) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         for _ in 0..TURN_READS {
-            let Connection { socket, flags, reader, rare, .. } = &mut *connection;
-            let (Some(socket), Some(tls)) = (socket, rare.as_mut().and_then(|rare| rare.tls.as_deref_mut()))
-            else {
-                return;
-            };
-            if *flags & is::READABLE == 0 && tls.input.is_none() && !tls.holds {
+            let Some(Engine { socket, flags, reader, tls }) = connection.engine() else { return };
+            if *flags & is::READABLE == 0 && (tls.dead || tls.input.is_none() && !tls.holds) {
                 return;
             }
             let over = match self.turn.room(reader, &mut self.pool) {
@@ -630,14 +670,11 @@ impl Hub {
     pub(super) fn rescue_tls(&mut self, id: Id<Connection>, room: &mut [u8]) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         for _ in 0..TURN_READS {
-            let Connection { socket, flags, reader, rare, .. } = &mut *connection;
-            let (Some(socket), Some(tls)) = (socket, rare.as_mut().and_then(|rare| rare.tls.as_deref_mut()))
-            else {
-                return;
-            };
+            let Some(Engine { socket, flags, reader, tls }) = connection.engine() else { return };
             *flags |= is::READABLE;
             let (filled, outcome) = tls.fill(socket, flags, room, &mut self.pool);
             let fed = filled == 0 || reader.feed(&room[..filled], &mut self.pool).is_ok();
+            self.turn.received += filled as u64;
             if !fed || !matches!(outcome, Filled::Something) || tls.ended {
                 return;
             }

@@ -85,7 +85,7 @@ impl Hub {
     #[inline(always)]
     pub fn write_more(&mut self, id: Id<Connection>, bytes: &[u8]) -> Option<()> {
         const BATCH: u64 = face::WRITER | is::DIRTY;
-        const SHUT: u64 = is::CLOSING | is::LOST | is::WRITE_EOF | is::MARKED | is::PIECES;
+        const SHUT: u64 = is::CLOSING | is::LOST | is::WRITE_EOF | is::MARKED | is::PIECES | is::TLS;
         let connection = self.connections.get_mut(id)?;
         if connection.flags & (BATCH | SHUT) != BATCH {
             return None;
@@ -287,7 +287,7 @@ impl Hub {
                 }
             }
             let Some(connection) = self.connections.get_mut(id) else { return };
-            if connection.is(is::CLOSING) && !connection.is(is::LOST) {
+            if connection.is(is::CLOSING) && !connection.is(is::LOST) && !connection.owes_goodbye() {
                 return self.finish_close(id);
             }
         }
