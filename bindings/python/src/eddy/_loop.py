@@ -1,0 +1,86 @@
+"""libeddy's loop as the guest of an asyncio loop: watched by its descriptor, and stepped when it has work."""
+import asyncio
+import sys
+import weakref
+
+from ._library import ffi, lib, text
+
+_loops = weakref.WeakKeyDictionary()
+
+
+def loop_of(loop):
+    """libeddy's loop for this asyncio loop, which is made when it is first asked for."""
+    known = _loops.get(loop)
+    known = known and known()
+    if known is None:
+        known = Loop(loop)
+        _loops[loop] = weakref.ref(known)
+    return known.handle
+
+
+class Loop:
+    """Nobody holds it but the asyncio loop, as a callback of its selector: so the one's end is the other's.
+
+    It belongs to the thread in which the asyncio loop first had a stream.
+    """
+
+    def __init__(self, loop):
+        self.handle = lib.eddy_loop_new()
+        if not self.handle:
+            raise OSError("no memory, no descriptor, or too many event loops")
+        self._loop = weakref.ref(loop)
+        self._timer = None
+        self._interrupt = None
+        self._self = ffi.new_handle(self._loop)
+        lib.eddy_loop_set_exception_handler(self.handle, _on_exception, self._self)
+        try:
+            loop.add_reader(lib.eddy_loop_fd(self.handle), self._run)
+        except BaseException:
+            lib.eddy_loop_free(self.handle)
+            self.handle = ffi.NULL
+            raise
+
+    def _run(self):
+        lib.eddy_loop_run_once(self.handle, 0)
+        if self._interrupt is not None:
+            interrupt, self._interrupt = self._interrupt, None
+            raise interrupt
+        due = lib.eddy_loop_timeout(self.handle)
+        if due > 0:
+            self._run_in(due / 1000)
+
+    def _run_in(self, seconds):
+        loop = self._loop()
+        when = loop.time() + seconds
+        if self._timer is not None:
+            if self._timer.when() <= when:
+                return
+            self._timer.cancel()
+        self._timer = loop.call_at(when, self._run_timer)
+
+    def _run_timer(self):
+        self._timer = None
+        self._run()
+
+    def __del__(self, free=lib.eddy_loop_free):
+        if self.handle:
+            free(self.handle)
+
+
+@ffi.callback("eddy_exception_cb")
+def _on_exception(_, message, error, arg):
+    loop = ffi.from_handle(arg)()
+    if loop is not None and not loop.is_closed():
+        loop.call_exception_handler({"message": text(message)})
+
+
+def raised(kind, exception, traceback):
+    """What a callback raised goes to asyncio's exception handler; KeyboardInterrupt and its like, out of the loop."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError: # a loop that is being freed
+        return sys.excepthook(kind, exception, traceback)
+    if isinstance(exception, Exception):
+        loop.call_exception_handler({"message": "Exception in a callback of a stream", "exception": exception})
+    else:
+        _loops[loop]()._interrupt = exception
