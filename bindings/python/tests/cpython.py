@@ -23,8 +23,14 @@ except ImportError:
 NAMES = {name: getattr(eddy, name) for name in eddy.__all__}
 
 #: Why a test cannot be passed: the only reasons there are.
-MOCK = "passes a mock, and looks at what asyncio calls of it"
-LEFT_OUT = {}
+MOCK = "puts a mock in the place of asyncio's socket module, which nobody calls here"
+PRIVATE = "calls private methods of asyncio's Server: _attach, _detach"
+LEFT_OUT = {
+    "unix_events.SelectorEventLoopUnixSocketTests.test_create_unix_server_bind_error": MOCK,
+}
+if sys.version_info[:2] == (3, 12):
+    LEFT_OUT["server.TestServer2.test_wait_closed_basic"] = PRIVATE
+    LEFT_OUT["server.TestServer2.test_wait_closed_race"] = PRIVATE
 
 
 class Loop(asyncio.SelectorEventLoop):

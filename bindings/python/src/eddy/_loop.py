@@ -18,6 +18,14 @@ def loop_of(loop):
     return known.handle
 
 
+def run_soon(loop):
+    """A step before whatever is called next: asyncio's connection_lost() is not far behind a close() either."""
+    known = _loops.get(loop)
+    known = known and known()
+    if known is not None and not loop.is_closed():
+        loop.call_soon(known._run)
+
+
 class Loop:
     """Nobody holds it but the asyncio loop, as a callback of its selector: so the one's end is the other's.
 

@@ -1,5 +1,5 @@
 """Connections and servers, with the arguments of asyncio's loop.create_connection() and its sisters."""
-import asyncio
+import errno
 import os
 import socket
 import stat
@@ -207,7 +207,12 @@ async def create_unix_server(loop, protocol_factory, path=None, *, sock=None, ba
     else:
         _check_unix_socket(sock)
         places = []
-    return await _serving(server, start_serving, places, sock, opts)
+    try:
+        return await _serving(server, start_serving, places, sock, opts)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise OSError(errno.EADDRINUSE, f"Address {path!r} is already in use") from None
+        raise
 
 
 async def _serving(server, start_serving, places, sock, opts):

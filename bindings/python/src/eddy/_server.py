@@ -6,7 +6,7 @@ import sys
 from asyncio.trsock import TransportSocket
 
 from ._library import accepted, exception, ffi, lib, owe, paid
-from ._loop import loop_of, raised
+from ._loop import loop_of, raised, run_soon
 from ._transport import Transport, begin
 
 #: Before Python 3.12 wait_closed() returned at once after close(), whatever the clients did.
@@ -80,6 +80,7 @@ class Server(asyncio.AbstractServer):
         if self._forever is not None and not self._forever.done():
             self._forever.cancel()
             self._forever = None
+        run_soon(self._loop)
         self._look_for_end()
 
     async def wait_closed(self):
@@ -92,10 +93,12 @@ class Server(asyncio.AbstractServer):
     def close_clients(self):
         for place in self._places:
             lib.eddy_server_close_clients(place.handle)
+        run_soon(self._loop)
 
     def abort_clients(self):
         for place in self._places:
             lib.eddy_server_abort_clients(place.handle)
+        run_soon(self._loop)
 
     # ---- what libeddy tells ----
 

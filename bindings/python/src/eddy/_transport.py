@@ -8,7 +8,7 @@ import warnings
 from asyncio.trsock import TransportSocket
 
 from ._library import exception, ffi, lib, owe, paid, refusal, text
-from ._loop import loop_of, raised
+from ._loop import loop_of, raised, run_soon
 
 READ_SIZE = 65536
 HIGH_WATER = 65536
@@ -235,12 +235,14 @@ class Transport(asyncio.Transport):
             self._closing = True
             if not self._lost:
                 lib.eddy_writer_close(self._writer)
+                run_soon(self._loop)
 
     def abort(self):
         self._closing = True
         if not self._lost:
             self._aborted = self._socket() is not None
             lib.eddy_writer_abort(self._writer)
+            run_soon(self._loop)
 
     def _force_close(self, error):
         self._exception = self._exception or error
