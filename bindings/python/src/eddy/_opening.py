@@ -119,16 +119,7 @@ async def _connected(loop, protocol_factory, reader, writer, sock, unix, tls):
     except BaseException:
         lib.eddy_writer_free(writer)
         raise
-    if tls is None:
-        begin(transport, protocol)
-        return transport, protocol
-    try:
-        secure = await loop.start_tls(transport, protocol, **tls)
-    except BaseException:
-        transport.abort()
-        raise
-    protocol.connection_made(secure)
-    return secure, protocol
+    return await begin(transport, protocol, tls), protocol
 
 
 def _timeouts(handshake, shutdown):

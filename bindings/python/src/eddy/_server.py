@@ -127,18 +127,18 @@ class Server(asyncio.AbstractServer):
             })
             return
         if self._tls is None:
-            begin(transport, protocol)
+            protocol.connection_made(transport)
+            transport.resume_reading()
         else:
-            handshake = self._loop.create_task(self._handshake(transport, protocol))
+            handshake = self._loop.create_task(self._shake_hands(transport, protocol))
             self._handshakes.add(handshake)
             handshake.add_done_callback(self._handshakes.discard)
 
-    async def _handshake(self, transport, protocol):
+    async def _shake_hands(self, transport, protocol):
         try:
-            protocol.connection_made(await self._loop.start_tls(transport, protocol, **self._tls))
+            await begin(transport, protocol, self._tls)
         except Exception as error:
-            transport.abort()
-            if self._loop.get_debug() or not isinstance(error, OSError):
+            if self._loop.get_debug():
                 self._loop.call_exception_handler({
                     "message": "Error on transport creation for incoming connection", "exception": error,
                     "transport": transport, "protocol": protocol,

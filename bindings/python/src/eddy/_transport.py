@@ -5,6 +5,7 @@ import os
 import socket
 import struct
 import warnings
+from asyncio.sslproto import SSLProtocol
 from asyncio.trsock import TransportSocket
 
 from ._library import exception, ffi, lib, owe, paid, refusal, text
@@ -298,9 +299,24 @@ class Transport(asyncio.Transport):
         return self._sock
 
 
-def begin(transport, protocol):
-    protocol.connection_made(transport)
-    transport.resume_reading()
+async def begin(transport, protocol, tls):
+    """The protocol gets its transport; with `tls`, one of asyncio's that is over ours, once they have shaken hands."""
+    if tls is None:
+        protocol.connection_made(transport)
+        transport.resume_reading()
+        return transport
+    waiter = transport._loop.create_future()
+    secure = SSLProtocol(transport._loop, protocol, tls["sslcontext"], waiter,
+                         **{name: value for name, value in tls.items() if name != "sslcontext"})
+    try:
+        transport.set_protocol(secure)
+        secure.connection_made(transport)
+        transport.resume_reading()
+        await waiter
+        return secure._app_transport
+    except BaseException:
+        transport.close()
+        raise
 
 
 @ffi.callback("eddy_read_cb", onerror=raised)
