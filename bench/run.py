@@ -55,6 +55,8 @@ PEERS = {
     "tokio": (["tokio"], [], "line"),
     "asyncio": (PYTHON, [], "line"),
     "uvloop": (PYTHON, ["uvloop"], "line"),
+    "python-eddy": (PYTHON, ["eddy"], "line"),
+    "python-eddy-uvloop": (PYTHON, ["eddy", "uvloop"], "line"),
 }
 ONLY = {"eddy-drain": {"A64", "B16"}, "eddy-busy": {"A1"}}
 LINES_ONLY = {"libuv-batch"}
@@ -164,8 +166,8 @@ def available():
     def can(peer):
         program = PEERS[peer][0]
         if program is PYTHON:
-            return peer != "uvloop" or subprocess.run([PYTHON[0], "-c", "import uvloop"],
-                                                      stderr=subprocess.DEVNULL).returncode == 0
+            imports = "; ".join(f"import {module}" for module in PEERS[peer][1])
+            return subprocess.run([PYTHON[0], "-c", imports], stderr=subprocess.DEVNULL).returncode == 0
         if peer == "eddy-busy":
             return "eddy_loop_set_busy_poll" in (ROOT / "include" / "eddy.h").read_text()
         return (BUILD / program[0]).exists()
@@ -248,7 +250,7 @@ def show(three):
 
 # ---- counts --------------------------------------------------------------------------------------------------
 
-SLOW = {"gio", "asyncio", "uvloop"}
+SLOW = {"gio", "asyncio", "uvloop", "python-eddy", "python-eddy-uvloop"}
 POLLS = ("epoll_wait", "epoll_pwait", "epoll_pwait2", "poll", "ppoll")
 CALLS = ("read", "write", "readv", "writev", "recvfrom", "sendto", "recvmsg", "sendmsg", "accept", "accept4", "close",
          "shutdown", "epoll_ctl", "setsockopt", "getsockopt", "getsockname", "getpeername", "ioctl", "fcntl", "mmap",

@@ -1,6 +1,6 @@
-"""asyncio's streams, on its own loop or on uvloop's.
+"""asyncio's streams, on its own loop or on uvloop's, and eddy's in their place.
 
-    python.py line|drain|bulk|sink [uvloop]
+    python.py line|drain|bulk|sink [uvloop] [eddy]
 """
 import asyncio
 import resource
@@ -41,7 +41,7 @@ async def main(handler):
             pass
         writer.close()
 
-    server = await asyncio.start_server(on_client, "127.0.0.1", 0, backlog=4096)
+    server = await streams.start_server(on_client, "127.0.0.1", 0, backlog=4096)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
@@ -51,4 +51,7 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 if "uvloop" in sys.argv[2:]:
     import uvloop
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+streams = asyncio
+if "eddy" in sys.argv[2:]:
+    import eddy as streams
 asyncio.run(main({"line": line, "drain": drain, "bulk": bulk, "sink": sink}[sys.argv[1]]))

@@ -37,7 +37,7 @@ class Loop:
         if not self.handle:
             raise OSError("no memory, no descriptor, or too many event loops")
         self._loop = weakref.ref(loop)
-        self._timer = None
+        self._due = None
         self._interrupt = None
         self._self = ffi.new_handle(self._loop)
         lib.eddy_loop_set_exception_handler(self.handle, _on_exception, self._self)
@@ -58,16 +58,15 @@ class Loop:
             self._run_in(due / 1000)
 
     def _run_in(self, seconds):
+        """A timer that comes too early does no harm; and one that were kept would keep us."""
         loop = self._loop()
         when = loop.time() + seconds
-        if self._timer is not None:
-            if self._timer.when() <= when:
-                return
-            self._timer.cancel()
-        self._timer = loop.call_at(when, self._run_timer)
+        if self._due is None or when < self._due:
+            self._due = when
+            loop.call_at(when, self._run_timer)
 
     def _run_timer(self):
-        self._timer = None
+        self._due = None
         self._run()
 
     def __del__(self, free=lib.eddy_loop_free):

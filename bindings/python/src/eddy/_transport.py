@@ -55,7 +55,7 @@ class Transport(asyncio.Transport):
         self._limits = HIGH_WATER // 4, HIGH_WATER
         self._wrote_eof = False
         self._closing = False
-        self._aborted = False
+        self._linger = None # of the socket, when it was aborted
         self._lost = False
         self._writes_lost = 0
         self._exception = None
@@ -186,6 +186,8 @@ class Transport(asyncio.Transport):
         if self._write_paused and not self._lost and not self._loop.is_closed():
             self._write_paused = False
             self._tell(self._protocol.resume_writing)
+            if self._closing and not self._write_paused:
+                self._finish()
 
     def _tell(self, method):
         try:
@@ -234,14 +236,21 @@ class Transport(asyncio.Transport):
     def close(self):
         if not self._closing:
             self._closing = True
-            if not self._lost:
-                lib.eddy_writer_close(self._writer)
-                run_soon(self._loop)
+            # A protocol that waits to write, as TLS may with its last words, is let do so first.
+            if not self._lost and not self._write_paused:
+                self._finish()
+
+    def _finish(self):
+        lib.eddy_writer_close(self._writer)
+        run_soon(self._loop)
 
     def abort(self):
         self._closing = True
         if not self._lost:
-            self._aborted = self._socket() is not None
+            # asyncio's abort is a close that sends no more; libeddy's is a reset, which our own descriptor holds off.
+            sock = self._socket()
+            if sock is not None and self._linger is None:
+                self._linger = sock.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.calcsize("ii"))
             lib.eddy_writer_abort(self._writer)
             run_soon(self._loop)
 
@@ -262,9 +271,8 @@ class Transport(asyncio.Transport):
         self._lost = True
         self._reading = False
         if self._sock is not None:
-            if self._aborted:
-                # asyncio's abort is a close that sends no more; libeddy's is a reset.
-                self._sock._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 0, 0))
+            if self._linger is not None:
+                self._sock._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, self._linger)
             self._sock._sock.close()
         lib.eddy_writer_free(self._writer)
         protocol, self._protocol, self._lent_to = self._protocol, None, None
