@@ -38,7 +38,7 @@ class Build(build_py):
         super().run()
         package = pathlib.Path(self.build_lib, "eddy")
         library = built_library()
-        shutil.copy(library, package / ("libeddy" + library.suffixes[0]))
+        shutil.copy(library, package / ("libeddy.dylib" if sys.platform == "darwin" else "libeddy.so"))
         ffi = cffi.FFI()
         ffi.set_source("eddy._header", None)
         ffi.cdef(declarations((ROOT / "include" / "eddy.h").read_text()))

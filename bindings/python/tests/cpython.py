@@ -52,7 +52,19 @@ class Loop(asyncio.SelectorEventLoop):
 class Result(unittest.TextTestResult):
     def __init__(self, *args):
         super().__init__(*args)
-        self.passed = []
+        self.passed, self.left_out = [], set()
+
+    def addFailure(self, test, error):
+        if name(test) in LEFT_OUT:
+            self.left_out.add(name(test))
+        else:
+            super().addFailure(test, error)
+
+    def addError(self, test, error):
+        if name(test) in LEFT_OUT:
+            self.left_out.add(name(test))
+        else:
+            super().addError(test, error)
 
     def addSuccess(self, test):
         super().addSuccess(test)
@@ -82,10 +94,9 @@ def main(only):
     ])
     tests = [test for test in flat(suite) if not only or any(word in name(test) for word in only)]
     result = unittest.TextTestRunner(resultclass=Result, verbosity=2 if only else 1).run(unittest.TestSuite(tests))
-    failed = {name(test) for test, _ in result.failures + result.errors}
-    unexpected = sorted(failed - LEFT_OUT.keys())
+    unexpected = sorted({name(test) for test, _ in result.failures + result.errors})
     stale = sorted(LEFT_OUT.keys() & set(result.passed))
-    left = sorted(failed & LEFT_OUT.keys())
+    left = sorted(result.left_out)
     print(f"Python {sys.version.split()[0]}: {len(result.passed)} passed, {len(left)} left out, "
           f"{len(result.skipped)} skipped by CPython itself")
     for each in left:

@@ -54,7 +54,7 @@ class Redis(unittest.IsolatedAsyncioTestCase):
         await self.client.aclose()
 
     async def test_it_is_eddy_that_they_use(self):
-        connection = await self.client.connection_pool.get_connection("PING")
+        connection = await self.client.connection_pool.get_connection()
         self.assertIsInstance(connection._reader, eddy.StreamReader)
         self.assertIn("eddy_writer", repr(connection._writer.transport))
         await self.client.connection_pool.release(connection)
@@ -74,8 +74,8 @@ class Redis(unittest.IsolatedAsyncioTestCase):
 
     async def test_at_the_same_time(self):
         await self.client.delete("counter")
-        await asyncio.gather(*(self.client.incr("counter") for _ in range(500)))
-        self.assertEqual(await self.client.get("counter"), b"500")
+        await asyncio.gather(*(self.client.incr("counter") for _ in range(90)))
+        self.assertEqual(await self.client.get("counter"), b"90")
 
     async def test_subscription(self):
         async with self.client.pubsub() as subscription:
