@@ -20,6 +20,11 @@ except ImportError:
     print("skipped: this Python comes without its tests")
     sys.exit(77)
 
+try:
+    from test.test_asyncio import test_ssl # since Python 3.11
+except ImportError:
+    test_ssl = None
+
 NAMES = {name: getattr(eddy, name) for name in eddy.__all__}
 
 #: Why a test cannot be passed: the only reasons there are.
@@ -92,6 +97,11 @@ def main(only):
         load.loadTestsFromModule(replace(test_server)),
         load.loadTestsFromTestCase(replace(test_unix_events, SelectorEventLoop=Loop).SelectorEventLoopUnixSocketTests),
     ])
+    if test_ssl is not None:
+        replace(test_ssl)
+        suite.addTest(load.loadTestsFromTestCase(type("TestSSL", (test_ssl.TestSSL,), {
+            "__module__": test_ssl.__name__, "__qualname__": "TestSSL", "new_loop": lambda self: Loop(),
+        })))
     tests = [test for test in flat(suite) if not only or any(word in name(test) for word in only)]
     result = unittest.TextTestRunner(resultclass=Result, verbosity=2 if only else 1).run(unittest.TestSuite(tests))
     unexpected = sorted({name(test) for test, _ in result.failures + result.errors})

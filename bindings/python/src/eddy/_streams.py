@@ -7,7 +7,7 @@ asked for them runs and takes them, and a read that is cancelled, at any time, h
 import asyncio
 import threading
 
-from ._library import accepted, ffi, lib, libc, owe, paid
+from ._library import ffi, lib, libc, owe, paid, refusal
 from ._loop import loop_of, raised
 from ._opening import create_connection, create_server, create_unix_connection, create_unix_server
 
@@ -58,7 +58,9 @@ class Buffer:
         self.extend_lent(data, len(data))
 
     def extend_lent(self, data, size):
-        accepted(lib.eddy_reader_feed_data(self._handle, data, size))
+        status = lib.eddy_reader_feed_data(self._handle, data, size)
+        if status < 0:
+            raise refusal(status)
         self._size += size
 
     # ---- looking ----
@@ -153,9 +155,11 @@ class StreamReader(asyncio.StreamReader):
     def _feed_lent(self, data, size):
         """feed_data, of bytes that are libeddy's already."""
         assert not self._eof, "feed_data after feed_eof"
-        self._buffer.extend_lent(data, size)
-        self._wakeup_waiter()
-        if self._buffer._size > 2 * self._limit and self._transport is not None and not self._paused:
+        buffer = self._buffer
+        buffer.extend_lent(data, size)
+        if self._waiter is not None:
+            self._wakeup_waiter()
+        if buffer._size > 2 * self._limit and self._transport is not None and not self._paused:
             self._transport.pause_reading()
             self._paused = True
 

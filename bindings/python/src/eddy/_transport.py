@@ -47,7 +47,7 @@ class Transport(asyncio.Transport):
         self._unix = unix
         self._sock = sock and TransportSocket(sock)
         self._names = {name: self._name(name) for name in (b"peername", b"sockname")}
-        self._read = 0 # the receipt of the read that waits
+        self._read = 0 # the receipt of the read that waits; not positive: none does
         self._reading = False
         self._lent_to = None
         self._buffered = False
@@ -101,11 +101,11 @@ class Transport(asyncio.Transport):
         if self._closing or self._lost:
             return
         self._reading = True
-        if not self._read:
+        if self._read <= 0:
             self._receive()
 
     def _receive(self):
-        self._read = max(lib.eddy_reader_read(self._reader, READ_SIZE, _on_read, self._self), 0)
+        self._read = lib.eddy_reader_read(self._reader, READ_SIZE, _on_read, self._self)
 
     def _received(self, data, size, error):
         self._read = 0
@@ -131,8 +131,8 @@ class Transport(asyncio.Transport):
             raise
         except BaseException as failure:
             self._fatal_error(failure, "Fatal error: protocol.data_received() call failed.")
-        if self._reading and not self._closing and not self._read:
-            self._receive()
+        if self._reading and not self._closing and self._read <= 0:
+            self._read = lib.eddy_reader_read(self._reader, READ_SIZE, _on_read, self._self)
 
     def _fill(self, data):
         data = memoryview(data)
@@ -316,6 +316,8 @@ async def begin(transport, protocol, tls):
     waiter = transport._loop.create_future()
     secure = SSLProtocol(transport._loop, protocol, tls["sslcontext"], waiter,
                          **{name: value for name, value in tls.items() if name != "sslcontext"})
+    # asyncio's has no names any more once the connection is lost, which may be in the round of the handshake.
+    secure._extra.update({name: transport.get_extra_info(name) for name in ("peername", "sockname")})
     try:
         transport.set_protocol(secure)
         secure.connection_made(transport)
