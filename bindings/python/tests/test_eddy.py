@@ -612,6 +612,43 @@ class Eddy(unittest.TestCase):
                 await pause()
         self.run_(main)
 
+    def test_what_is_cancelled_is_taken_back(self):
+        """A connection that would wait for ever, at the door of a server that is full."""
+        async def main():
+            with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as full:
+                path = os.path.join(folder, "s")
+                full.bind(path)
+                full.listen(0)
+                waiting = []
+                try:
+                    while True:
+                        waiting.append(socket.socket(socket.AF_UNIX))
+                        waiting[-1].setblocking(False)
+                        waiting[-1].connect(path)
+                except BlockingIOError:
+                    pass
+                before = len(_library.owed)
+                task = asyncio.ensure_future(eddy.open_unix_connection(path))
+                await pause()
+                self.assertEqual(len(_library.owed), before + 1)
+                task.cancel()
+                await pause()
+                self.assertEqual(len(_library.owed), before)
+                for sock in waiting:
+                    sock.close()
+        self.run_(main)
+
+    def test_a_closed_connection_is_freed(self):
+        async def main():
+            async with connected(eddy) as (_, writer, _, peer):
+                handles = [each.transport._writer for each in (writer, peer)]
+                for each in writer, peer:
+                    each.close()
+                    await each.wait_closed()
+                asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+                return [_library.lib.eddy_writer_close(handle) for handle in handles]
+        self.assertEqual(self.run_(main), [_library.lib.EDDY_ESTALE] * 2)
+
     def test_loops_in_threads(self):
         failures = []
 

@@ -80,7 +80,6 @@ class Server(asyncio.AbstractServer):
         if self._forever is not None and not self._forever.done():
             self._forever.cancel()
             self._forever = None
-        run_soon(self._loop)
         self._look_for_end()
 
     async def wait_closed(self):
