@@ -489,10 +489,10 @@ class Eddy(unittest.TestCase):
 
     def test_after_the_end_of_the_loop(self):
         """Handles are stale then: exceptions, or nothing, but no crash."""
+        kept = []
+
         async def main():
-            async def on_client(reader, writer):
-                await asyncio.sleep(60)
-            server = await eddy.start_server(on_client, LOCAL, 0)
+            server = await eddy.start_server(lambda *streams: kept.append(streams), LOCAL, 0)
             reader, writer = await eddy.open_connection(*server.sockets[0].getsockname())
             reader.feed_data(b"left")
             return server, reader, writer
@@ -516,6 +516,7 @@ class Eddy(unittest.TestCase):
             with contextlib.suppress(RuntimeError): # asyncio's: the loop is closed
                 writer.close()
             del server, reader, writer
+            kept.clear()
             gc.collect()
 
     def test_stale_and_foreign_handles(self):
