@@ -16,10 +16,15 @@ libc = ffi.dlopen(None)
 owed = set()
 
 
-def owe(thing):
+def start(thing, function, *arguments):
+    """Starts what will call back with the thing: the receipt, and the thing's handle."""
     handle = ffi.new_handle(thing)
     owed.add(handle)
-    return handle
+    try:
+        return accepted(function(*arguments, handle)), handle
+    except BaseException: # refused; by cffi, if an argument is none that C could take
+        paid(handle)
+        raise
 
 
 def paid(handle):

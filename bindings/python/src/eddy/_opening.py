@@ -5,42 +5,45 @@ import socket
 import stat
 import sys
 
-from ._library import accepted, exception, ffi, lib, owe, paid
+from ._library import exception, ffi, lib, paid, start
 from ._loop import loop_of, raised
 from ._server import Server
 from ._transport import Transport, begin
 
 #: Readers of connections only hand on: what their limit would bound is bounded by asyncio's stream reader.
 READER_LIMIT = 1
+NEVER = 2 ** 64 - 1 # EDDY_NEVER
 
 
 def options(**fields):
-    made = ffi.new("eddy_options *", {"size": ffi.sizeof("eddy_options"), "limit": READER_LIMIT})
-    for name, value in fields.items():
-        setattr(made, name, value)
-    return made
+    return ffi.new("eddy_options *", {"size": ffi.sizeof("eddy_options"), "limit": READER_LIMIT, **fields})
+
+
+def asyncios(loop):
+    """The methods of asyncio, for what libeddy cannot: the bytes lie in it all the same."""
+    return getattr(loop, "_asyncios", loop)
 
 
 # ---- clients ----
 
 async def create_connection(loop, protocol_factory, host=None, port=None, *, ssl=None, family=0, sock=None,
                             local_addr=None, server_hostname=None, ssl_handshake_timeout=None,
-                            ssl_shutdown_timeout=None, **others):
-    if any(others.values()) or not isinstance(port or 0, int):
-        # What libeddy cannot, asyncio can: the bytes are kept by our reader all the same.
+                            ssl_shutdown_timeout=None, happy_eyeballs_delay=None, **others):
+    if others:
         tls = {"ssl": ssl, "server_hostname": server_hostname, "ssl_handshake_timeout": ssl_handshake_timeout,
-               "ssl_shutdown_timeout": ssl_shutdown_timeout}
-        given = {name: value for name, value in tls.items() if value is not None}
-        return await loop.create_connection(protocol_factory, host, port, family=family, sock=sock,
-                                            local_addr=local_addr, **given, **others)
+               "ssl_shutdown_timeout": ssl_shutdown_timeout, "happy_eyeballs_delay": happy_eyeballs_delay}
+        others |= {name: value for name, value in tls.items() if value is not None}
+        return await asyncios(loop).create_connection(protocol_factory, host, port, family=family, sock=sock,
+                                                      local_addr=local_addr, **others)
     tls = _client_tls(ssl, server_hostname, host, "host", ssl_handshake_timeout, ssl_shutdown_timeout)
     if host is not None or port is not None:
         if sock is not None:
             raise ValueError("host/port and sock can not be specified at the same time")
         local_host, local_port = (local_addr or (None, 0))[:2]
         local_host = ffi.new("char[]", _name(local_host)) if local_host else ffi.NULL
-        opts = options(family=family, local_host=local_host, local_port=local_port)
-        pair = await _opened(loop, lib.eddy_open_connection, _name(host or "localhost"), port or 0, opts)
+        head_start = NEVER if happy_eyeballs_delay is None else max(round(happy_eyeballs_delay * 1000), 1)
+        opts = options(family=family, local_host=local_host, local_port=local_port, happy_eyeballs_ms=head_start)
+        pair = await _opened(loop, lib.eddy_open_connection, _name(host or "localhost"), _port(port), opts)
     elif sock is None:
         raise ValueError("host and port was not specified and no sock specified")
     else:
@@ -73,11 +76,7 @@ async def _opened(loop, function, *where):
     """Reader and writer, as soon as libeddy has them."""
     eddy = loop_of(loop)
     future = loop.create_future()
-    handle = owe(future)
-    op = function(eddy, *where, _on_open, handle)
-    if op < 0:
-        paid(handle)
-    accepted(op)
+    op, _ = start(future, function, eddy, *where, _on_open)
     try:
         return await future
     except BaseException:
@@ -155,7 +154,12 @@ async def create_server(loop, protocol_factory, host=None, port=None, *, family=
                         ssl_handshake_timeout=None, ssl_shutdown_timeout=None, start_serving=True):
     tls = _server_tls(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
     if flags != socket.AI_PASSIVE:
-        raise ValueError("flags other than AI_PASSIVE are not supported")
+        others = {"keep_alive": keep_alive, "ssl_shutdown_timeout": ssl_shutdown_timeout}
+        others = {name: value for name, value in others.items() if value is not None}
+        return await asyncios(loop).create_server(
+            protocol_factory, host, port, family=family, flags=flags, sock=sock, backlog=backlog, ssl=ssl,
+            reuse_address=reuse_address, reuse_port=reuse_port, ssl_handshake_timeout=ssl_handshake_timeout,
+            start_serving=start_serving, **others)
     opts = options(family=family, backlog=max(backlog, 1), no_reuse_address=reuse_address is False,
                    reuse_port=bool(reuse_port), keep_alive=bool(keep_alive))
     server = Server(loop, protocol_factory, tls, unix=False)
@@ -163,7 +167,7 @@ async def create_server(loop, protocol_factory, host=None, port=None, *, family=
         if sock is not None:
             raise ValueError("host/port and sock can not be specified at the same time")
         hosts = [host] if host is None or isinstance(host, (str, bytes)) else host
-        places = [(lib.eddy_start_server, _name(each) if each else ffi.NULL, port or 0, opts) for each in hosts]
+        places = [(lib.eddy_start_server, _name(each) if each else ffi.NULL, _port(port), opts) for each in hosts]
     elif sock is None:
         raise ValueError("Neither host/port nor sock were specified")
     else:
@@ -245,6 +249,11 @@ def _name(host):
     if isinstance(host, bytes):
         return host
     return host.encode("ascii" if host.isascii() else "idna")
+
+
+def _port(port):
+    """Its number; like asyncio, of a service too."""
+    return socket.getaddrinfo(None, port)[0][4][1] if isinstance(port, (str, bytes)) else port or 0
 
 
 def _path(path):

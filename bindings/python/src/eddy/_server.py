@@ -5,7 +5,7 @@ import socket
 import sys
 from asyncio.trsock import TransportSocket
 
-from ._library import accepted, exception, ffi, lib, owe, paid
+from ._library import exception, ffi, lib, paid, start
 from ._loop import loop_of, raised, run_soon
 from ._transport import Transport, begin
 
@@ -104,11 +104,7 @@ class Server(asyncio.AbstractServer):
     async def _listen(self, function, *where, sock=None):
         """One more place to listen at, of which libeddy tells when it is there."""
         place = Place(self, sock)
-        handle = owe(place)
-        op = function(loop_of(self._loop), _on_client, *where, _on_server, handle)
-        if op < 0:
-            paid(handle)
-        accepted(op)
+        start(place, function, loop_of(self._loop), _on_client, *where, _on_server)
         await place.opened
 
     def _connected(self, reader, writer):

@@ -7,7 +7,7 @@ asked for them runs and takes them, and a read that is cancelled, at any time, h
 import asyncio
 import threading
 
-from ._library import ffi, lib, libc, owe, paid, refusal
+from ._library import ffi, lib, libc, paid, refusal, start
 from ._loop import loop_of, raised
 from ._opening import create_connection, create_server, create_unix_connection, create_unix_server
 
@@ -134,10 +134,7 @@ class Buffer:
         self._size -= size
         if self._start >= PASSED_OVER and not self._dropping:
             self._dropping = True
-            handle = owe(self)
-            if lib.eddy_reader_read(self._handle, self._start, _on_dropped, handle) < 0:
-                paid(handle)
-                self._dropping = False
+            start(self, lib.eddy_reader_read, self._handle, self._start, _on_dropped)
 
 
 @ffi.callback("eddy_read_cb", onerror=raised)

@@ -8,7 +8,7 @@ import warnings
 from asyncio.sslproto import SSLProtocol
 from asyncio.trsock import TransportSocket
 
-from ._library import exception, ffi, lib, owe, paid, refusal, text
+from ._library import exception, ffi, lib, paid, refusal, start, text
 from ._loop import loop_of, raised, run_soon
 
 READ_SIZE = 65536
@@ -60,11 +60,7 @@ class Transport(asyncio.Transport):
         self._writes_lost = 0
         self._exception = None
         self.set_protocol(protocol)
-        self._self = owe(self)
-        status = lib.eddy_writer_wait_closed(writer, _on_lost, self._self)
-        if status < 0:
-            paid(self._self)
-            raise refusal(status)
+        _, self._self = start(self, lib.eddy_writer_wait_closed, writer, _on_lost)
 
     def __repr__(self):
         info = [type(self).__name__]
