@@ -56,6 +56,7 @@ PEERS = {
     "asyncio": (PYTHON, [], "line"),
     "uvloop": (PYTHON, ["uvloop"], "line"),
     "python-eddy": (PYTHON, ["eddy"], "line"),
+    "python-eddy-loop": (PYTHON, ["eddy", "loop"], "line"),
     "python-eddy-uvloop": (PYTHON, ["eddy", "uvloop"], "line"),
 }
 ONLY = {"eddy-drain": {"A64", "B16"}, "eddy-busy": {"A1"}}
@@ -166,7 +167,7 @@ def available():
     def can(peer):
         program = PEERS[peer][0]
         if program is PYTHON:
-            imports = "; ".join(f"import {module}" for module in PEERS[peer][1])
+            imports = "; ".join(f"import {module}" for module in PEERS[peer][1] if module != "loop")
             return subprocess.run([PYTHON[0], "-c", imports], stderr=subprocess.DEVNULL).returncode == 0
         if peer == "eddy-busy":
             return "eddy_loop_set_busy_poll" in (ROOT / "include" / "eddy.h").read_text()
@@ -250,7 +251,7 @@ def show(three):
 
 # ---- counts --------------------------------------------------------------------------------------------------
 
-SLOW = {"gio", "asyncio", "uvloop", "python-eddy", "python-eddy-uvloop"}
+SLOW = {"gio", "asyncio", "uvloop", "python-eddy", "python-eddy-loop", "python-eddy-uvloop"}
 POLLS = ("epoll_wait", "epoll_pwait", "epoll_pwait2", "poll", "ppoll")
 CALLS = ("read", "write", "readv", "writev", "recvfrom", "sendto", "recvmsg", "sendmsg", "accept", "accept4", "close",
          "shutdown", "epoll_ctl", "setsockopt", "getsockopt", "getsockname", "getpeername", "ioctl", "fcntl", "mmap",

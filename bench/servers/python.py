@@ -1,6 +1,6 @@
 """asyncio's streams, on its own loop or on uvloop's, and eddy's in their place.
 
-    python.py line|drain|bulk|sink [uvloop] [eddy]
+    python.py line|drain|bulk|sink [uvloop] [eddy [loop]]
 """
 import asyncio
 import resource
@@ -54,4 +54,5 @@ if "uvloop" in sys.argv[2:]:
 streams = asyncio
 if "eddy" in sys.argv[2:]:
     import eddy as streams
-asyncio.run(main({"line": line, "drain": drain, "bulk": bulk, "sink": sink}[sys.argv[1]]))
+run = streams.run if "loop" in sys.argv[2:] else asyncio.run
+run(main({"line": line, "drain": drain, "bulk": bulk, "sink": sink}[sys.argv[1]]))

@@ -23,11 +23,11 @@ def run_soon(loop):
     known = _loops.get(loop)
     known = known and known()
     if known is not None and not loop.is_closed():
-        loop.call_soon(known._run)
+        loop.call_soon(known.run)
 
 
 class Loop:
-    """Nobody holds it but the asyncio loop, as a callback of its selector: so the one's end is the other's.
+    """Nobody holds it but the asyncio loop's selector: so the one's end is the other's.
 
     It belongs to the thread in which the asyncio loop first had a stream.
     """
@@ -37,19 +37,23 @@ class Loop:
         if not self.handle:
             raise OSError("no memory, no descriptor, or too many event loops")
         self._loop = weakref.ref(loop)
+        self.host = ffi.new_handle(self._loop) # for callbacks
         self._due = None
         self._interrupt = None
-        self._self = ffi.new_handle(self._loop)
-        lib.eddy_loop_set_exception_handler(self.handle, _on_exception, self._self)
+        lib.eddy_loop_set_exception_handler(self.handle, _on_exception, self.host)
         try:
-            loop.add_reader(lib.eddy_loop_fd(self.handle), self._run)
+            if hasattr(loop, "_sleep_in"): # our own
+                loop._sleep_in(self)
+            else:
+                loop.add_reader(lib.eddy_loop_fd(self.handle), self.run)
         except BaseException:
             lib.eddy_loop_free(self.handle)
             self.handle = ffi.NULL
             raise
 
-    def _run(self):
-        lib.eddy_loop_run_once(self.handle, 0)
+    def run(self, milliseconds=0):
+        """One round, which waits no longer than this."""
+        lib.eddy_loop_run_once(self.handle, milliseconds)
         if self._interrupt is not None:
             interrupt, self._interrupt = self._interrupt, None
             raise interrupt
@@ -67,7 +71,7 @@ class Loop:
 
     def _run_timer(self):
         self._due = None
-        self._run()
+        self.run()
 
     def __del__(self, free=lib.eddy_loop_free):
         if self.handle:
