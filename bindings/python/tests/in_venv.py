@@ -1,8 +1,9 @@
-"""Builds the wheel, installs it in a fresh virtual environment, and runs the tests there.
+"""The package as its users have it: built into a wheel, and installed in a fresh virtual environment.
 
-    python in_venv.py <folder to work in> [<libeddy.so, else cargo builds it>]
+    python in_venv.py FOLDER [LIBRARY]      makes it: FOLDER/venv, of a libeddy.so, or of what cargo builds
+    python in_venv.py FOLDER --run TEST.py  runs one of the tests that lie here in it
 
-Ends with 77 if that cannot be done here: no venv module, or PyPI out of reach.
+Ends with 77 if that cannot be done on this machine, and says why.
 """
 import os
 import pathlib
@@ -19,43 +20,53 @@ def skip(why, log=""):
     sys.exit(SKIPPED)
 
 
-def main(folder, library=None):
+def lacking(what):
+    """Of the things that tools/bootstrap fetches only where CI is set: there they must be."""
+    if os.environ.get("CI"):
+        sys.exit(f"there is no {what}, which tools/bootstrap fetches where CI is set")
+    skip(f"there is no {what}")
+
+
+def main(folder, *arguments):
     folder = pathlib.Path(folder).resolve()
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    python = folder / "venv" / "bin" / "python"
     environment = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     environment.pop("PYTHONPATH", None)
-    if library:
-        environment["EDDY_LIBRARY"] = os.path.abspath(library)
+    if arguments[:1] != ("--run",):
+        return make(folder, python, {**environment, **{"EDDY_LIBRARY": os.path.abspath(path) for path in arguments}})
+    if not python.exists():
+        skip("there is no virtual environment, as the test that makes it says")
+    return subprocess.run([python, TESTS / arguments[1]], cwd=folder, env=environment).returncode
 
-    def run(*command, **options):
-        return subprocess.run(command, cwd=folder, env=environment, text=True, **options)
 
-    def logged(*command):
-        return run(*command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+def make(folder, python, environment):
+    def run(*command):
+        return subprocess.run(command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT)
 
-    made = logged(sys.executable, "-m", "venv", "venv")
+    def pip(*arguments):
+        return run(python, "-m", "pip", *arguments)
+
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    made = run(sys.executable, "-m", "venv", "venv")
     if made.returncode:
+        shutil.rmtree(folder / "venv")
         skip("no virtual environment can be made", made.stdout)
-    python = str(folder / "venv" / "bin" / "python")
-    fetched = logged(python, "-m", "pip", "install", "-q", "--retries", "1", "cffi>=1.16", "setuptools>=77")
+    fetched = pip("install", "--retries", "1", "redis") # for programs.py
     if fetched.returncode:
+        shutil.rmtree(folder / "venv")
         skip("PyPI is out of reach", fetched.stdout)
-    built = logged(python, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", "wheel",
-                   str(TESTS.parent))
+    built = pip("wheel", "--no-deps", "--wheel-dir", "wheel", TESTS.parent)
     if built.returncode:
         print(built.stdout)
-        return built.returncode
+        return 1
     [wheel] = (folder / "wheel").iterdir()
-    print(wheel.name)
-    run(python, "-m", "pip", "install", "-q", str(wheel), check=True)
-    logged(python, "-m", "pip", "install", "-q", "uvloop", "redis") # each test says what it does without
-
-    failed = [test for test in ("test_eddy.py", "cpython.py", "programs.py")
-              if run(python, str(TESTS / test)).returncode not in (0, SKIPPED)]
-    for test in failed:
-        print(f"FAILED: {test}")
-    return bool(failed)
+    installed = pip("install", wheel)
+    pip("install", "uvloop") # streams.py says what it does without
+    shown = run(python, "-c", "import eddy; print('eddy', eddy.__version__, 'from', eddy.__file__)")
+    print(wheel.name, shown.stdout, installed.stdout if shown.returncode else "", sep="\n")
+    return shown.returncode
 
 
 if __name__ == "__main__":

@@ -1,47 +1,54 @@
 """A program of other people's on eddy: redis-py's asyncio client, against a Redis server started for that.
 
-Nothing of it is changed; asyncio.open_connection and its twin are eddy's, which is all that it takes of the streams.
+Nothing of it is changed. In asyncio's loop asyncio.open_connection and its twin are eddy's, which is all that it takes
+of the streams; on libeddy's own, not even that.
 """
 import asyncio
 import os
 import shutil
+import socket
 import subprocess
-import sys
 import tempfile
 import unittest
+from unittest import mock
 
 import eddy
+from in_venv import lacking, skip
 
 try:
     import redis.asyncio as redis
 except ImportError:
-    print("skipped: no redis-py here")
-    sys.exit(77)
-SERVER = shutil.which("redis-server")
-if SERVER is None:
-    print("skipped: no redis-server here")
-    sys.exit(77)
+    skip("there is no redis-py")
+if shutil.which("redis-server") is None:
+    lacking("redis-server")
 
 
-class Redis(unittest.IsolatedAsyncioTestCase):
+def setUpModule():
+    global port, path
+    folder = tempfile.TemporaryDirectory()
+    unittest.addModuleCleanup(folder.cleanup)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    path = os.path.join(folder.name, "redis")
+    server = subprocess.Popen(["redis-server", "--bind", "127.0.0.1", "--port", str(port), "--unixsocket", path,
+                               "--save", "", "--dir", folder.name], stdout=subprocess.DEVNULL)
+    unittest.addModuleCleanup(server.wait)
+    unittest.addModuleCleanup(server.terminate)
+
+
+class InAsynciosLoop(unittest.IsolatedAsyncioTestCase):
+    stream_reader = eddy.StreamReader
+
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory()
-        cls.path = os.path.join(cls.folder.name, "redis")
-        cls.server = subprocess.Popen([SERVER, "--port", "0", "--unixsocket", cls.path, "--save", "", "--dir",
-                                       cls.folder.name], stdout=subprocess.DEVNULL)
-        cls.theirs = asyncio.open_connection, asyncio.open_unix_connection
-        asyncio.open_connection, asyncio.open_unix_connection = eddy.open_connection, eddy.open_unix_connection
-
-    @classmethod
-    def tearDownClass(cls):
-        asyncio.open_connection, asyncio.open_unix_connection = cls.theirs
-        cls.server.terminate()
-        cls.server.wait()
-        cls.folder.cleanup()
+        for name in "open_connection", "open_unix_connection":
+            patch = mock.patch.object(asyncio, name, getattr(eddy, name))
+            patch.start()
+            cls.addClassCleanup(patch.stop)
 
     async def asyncSetUp(self):
-        self.client = redis.Redis(unix_socket_path=self.path)
+        asyncio.get_running_loop().slow_callback_duration = 60
+        self.client = redis.Redis(port=port)
         for _ in range(200):
             try:
                 await self.client.ping()
@@ -55,9 +62,14 @@ class Redis(unittest.IsolatedAsyncioTestCase):
 
     async def test_it_is_eddy_that_they_use(self):
         connection = await self.client.connection_pool.get_connection()
-        self.assertIsInstance(connection._reader, eddy.StreamReader)
+        self.assertIs(type(connection._reader), self.stream_reader)
         self.assertIn("eddy_writer", repr(connection._writer.transport))
         await self.client.connection_pool.release(connection)
+
+    async def test_unix_socket(self):
+        async with redis.Redis(unix_socket_path=path) as client:
+            await client.set("key", "value")
+            self.assertEqual(await self.client.get("key"), b"value")
 
     async def test_values(self):
         for size in 0, 1, 1000, 100000, 5_000_000:
@@ -96,6 +108,19 @@ class Redis(unittest.IsolatedAsyncioTestCase):
         with self.assertRaises(asyncio.TimeoutError):
             await asyncio.wait_for(self.client.blpop("list", 5), 0.05)
         self.assertTrue(await self.client.ping())
+
+
+class OnItsOwn(InAsynciosLoop):
+    stream_reader = asyncio.StreamReader
+
+    @classmethod
+    def setUpClass(cls):
+        asyncio.set_event_loop_policy(Policy())
+        cls.addClassCleanup(asyncio.set_event_loop_policy, None)
+
+
+class Policy(asyncio.DefaultEventLoopPolicy):
+    _loop_factory = eddy.EventLoop
 
 
 if __name__ == "__main__":

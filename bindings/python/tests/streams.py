@@ -3,9 +3,11 @@ import asyncio
 import contextlib
 import gc
 import hashlib
+import inspect
 import os
 import random
 import re
+import signal
 import socket
 import struct
 import sys
@@ -13,9 +15,10 @@ import tempfile
 import threading
 import unittest
 import warnings
+from unittest import mock
 
 import eddy
-from eddy import _library, _loop
+from eddy import _library, _loop, _opening
 
 LOCAL = "127.0.0.1"
 
@@ -73,7 +76,7 @@ async def line_over_the_limit(streams):
 async def separator_beyond_the_limit(streams):
     async with connected(streams, limit=4) as (_, writer, reader, _):
         writer.write(b"012345--67")
-        return [await outcome(reader.readuntil(b"--")), await outcome(reader.readexactly(8)), await outcome(reader.read(9))]
+        return [await outcome(read) for read in (reader.readuntil(b"--"), reader.readexactly(8), reader.read(9))]
 
 
 async def end_too_early(streams):
@@ -81,7 +84,7 @@ async def end_too_early(streams):
         writer.write(b"12345")
         writer.write_eof()
         seen = [await outcome(reader.readexactly(9)), await outcome(reader.readexactly(1)), reader.at_eof()]
-        return seen + [await outcome(reader.readuntil()), await outcome(reader.readline()), await outcome(reader.read())]
+        return seen + [await outcome(read) for read in (reader.readuntil(), reader.readline(), reader.read())]
 
 
 async def last_line_without_newline(streams):
@@ -209,6 +212,19 @@ async def arguments(streams):
         )]
 
 
+async def names_and_options_that_there_are_not(streams):
+    with socket.socket() as sock:
+        sock.bind((LOCAL, 0))
+        port = sock.getsockname()[1]
+        return [await outcome(streams.open_connection(LOCAL, str(port))), await outcome(streams.open_connection(
+                    LOCAL, "no-such-service")), await outcome(streams.start_server(print, LOCAL, "no-such-service")),
+                [type(error) for error in await asyncio.gather(
+                    streams.open_connection(LOCAL, port, no_such_option=None),
+                    streams.start_server(print, LOCAL, port, no_such_option=None),
+                    streams.open_connection(LOCAL, 65536), streams.start_server(print, LOCAL, -1),
+                    return_exceptions=True)]]
+
+
 async def unix_sockets(streams):
     """One takes the place of another that is alive; the file stays or goes as asyncio's would."""
     async def echo(reader, writer):
@@ -321,8 +337,9 @@ async def attempt(function, *arguments):
 SAME = [line_over_the_limit, separator_beyond_the_limit, end_too_early, last_line_without_newline,
         at_eof_is_known_before_it_is_read, two_reads, a_read_that_is_cancelled_takes_nothing,
         cancelled_when_it_had_just_come, what_came_before_a_reset, abort_is_no_reset, writes_too_late,
-        writes_of_all_kinds, close_with_unread_input, nobody_is_there, arguments, unix_sockets, abstract_names, names,
-        sockets_of_ones_own, client_callbacks_that_raise, back_pressure]
+        writes_of_all_kinds, close_with_unread_input, nobody_is_there, arguments,
+        names_and_options_that_there_are_not, unix_sockets, abstract_names, names, sockets_of_ones_own,
+        client_callbacks_that_raise, back_pressure]
 
 
 class TheSameAsAsyncio(unittest.TestCase):
@@ -332,8 +349,10 @@ class TheSameAsAsyncio(unittest.TestCase):
 def same(scenario):
     def test(self):
         expected = asyncio.run(scenario(asyncio))
-        self.assertEqual(asyncio.run(scenario(eddy)), expected)
-        self.assertEqual(_library.owed, set())
+        for run, streams in (asyncio.run, eddy), (eddy.run, eddy), (eddy.run, asyncio):
+            with self.subTest(run=run.__module__, streams=streams.__name__):
+                self.assertEqual(run(scenario(streams)), expected)
+                self.assertEqual(_library.owed, set())
     return test
 
 
@@ -343,18 +362,29 @@ for each in SAME:
 
 # ---- what is eddy's own ----
 
-class Eddy(unittest.TestCase):
+class InAsynciosLoop(unittest.TestCase):
+    loop = asyncio.SelectorEventLoop
+    run_alone = staticmethod(asyncio.run)
+
     def tearDown(self):
         gc.collect()
         self.assertEqual(_library.owed, set(), "callbacks that never came")
 
     def run_(self, main, **options):
-        return asyncio.run(asyncio.wait_for(main(), 60), **options)
+        async def bounded():
+            self.assertIsInstance(asyncio.get_running_loop(), self.loop)
+            return await asyncio.wait_for(main(), 60)
+        return self.run_alone(bounded(), **options)
 
     def test_exceptions_are_asyncios(self):
         self.assertIs(eddy.IncompleteReadError, asyncio.IncompleteReadError)
         self.assertIs(eddy.LimitOverrunError, asyncio.LimitOverrunError)
         self.assertTrue(issubclass(eddy.StreamReader, asyncio.StreamReader))
+
+    def test_signatures_are_asyncios(self):
+        for name in ("open_connection", "open_unix_connection", "start_server", "start_unix_server", "StreamReader",
+                     "StreamReaderProtocol", "StreamWriter"):
+            self.assertEqual(inspect.signature(getattr(eddy, name)), inspect.signature(getattr(asyncio, name)))
 
     def test_no_such_host(self):
         with self.assertRaises(socket.gaierror) as caught:
@@ -469,7 +499,7 @@ class Eddy(unittest.TestCase):
             await asyncio.sleep(0)
 
         def round():
-            loop = asyncio.new_event_loop()
+            loop = self.loop()
             loop.run_until_complete(main())
             guest = _loop._loops[loop]
             self.assertIsNotNone(guest())
@@ -499,8 +529,9 @@ class Eddy(unittest.TestCase):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)
             server, reader, writer = self.run_(main)
-            for _ in range(10):
-                writer.write(b"x")
+            with self.assertLogs("asyncio", "WARNING"): # as of any lost connection
+                for _ in range(10):
+                    writer.write(b"x")
             writer.transport.pause_reading()
             writer.transport.resume_reading()
             writer.transport.set_write_buffer_limits(10)
@@ -522,6 +553,7 @@ class Eddy(unittest.TestCase):
     def test_stale_and_foreign_handles(self):
         lib, ffi = _library.lib, _library.ffi
         async def main():
+            asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
             reader = eddy.StreamReader()
             handle = reader._buffer._handle
             lib.eddy_reader_free(handle)
@@ -529,19 +561,15 @@ class Eddy(unittest.TestCase):
                 reader.feed_data(b"x")
             self.assertEqual(lib.eddy_reader_feed_data(handle, b"x", 1), lib.EDDY_ESTALE)
             self.assertEqual(lib.eddy_reader_feed_data(ffi.NULL, b"x", 1), lib.EDDY_ESTALE)
-            elsewhere = []
             other = eddy.StreamReader()
-            def use():
-                try:
-                    other.feed_data(b"x")
-                except RuntimeError as error:
-                    elsewhere.append(str(error))
-            thread = threading.Thread(target=use)
-            thread.start()
-            thread.join()
-            self.assertIn("thread", elsewhere[0])
-            asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
-            await asyncio.sleep(0.01)
+            with self.assertRaisesRegex(RuntimeError, "thread"):
+                await asyncio.to_thread(other.feed_data, b"x")
+            async with connected(eddy) as (_, writer, _, _):
+                with self.assertRaisesRegex(RuntimeError, "thread"):
+                    await asyncio.to_thread(writer.write, b"x")
+                lib.eddy_writer_free(writer.transport._writer)
+                with self.assertRaises(RuntimeError):
+                    writer.write(b"x")
         self.run_(main)
 
     def test_misuse_is_told_to_the_exception_handler(self):
@@ -595,7 +623,7 @@ class Eddy(unittest.TestCase):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)
             with self.assertRaises(KeyboardInterrupt):
-                asyncio.run(main())
+                self.run_alone(main())
             gc.collect()
 
     def test_opening_is_cancelled(self):
@@ -664,7 +692,7 @@ class Eddy(unittest.TestCase):
                     if int(await reader.readline()) != n:
                         failures.append(n)
 
-        threads = [threading.Thread(target=asyncio.run, args=(main(),)) for _ in range(4)]
+        threads = [threading.Thread(target=self.run_alone, args=(main(),)) for _ in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -735,18 +763,148 @@ class Eddy(unittest.TestCase):
         """An option that libeddy does not have: the connection is asyncio's, the bytes lie in libeddy."""
         async def main():
             async def hello(reader, writer):
+                self.assertNotIn("eddy", repr(writer.transport))
                 writer.writelines([b"hel", b"lo\n"])
                 await reader.read()
                 writer.close()
 
-            async with await eddy.start_server(hello, LOCAL, 0) as server:
-                reader, writer = await eddy.open_connection(*server.sockets[0].getsockname(), happy_eyeballs_delay=0.1)
+            async with await eddy.start_server(hello, LOCAL, 0, flags=socket.AI_NUMERICHOST) as server:
+                reader, writer = await eddy.open_connection(*server.sockets[0].getsockname(),
+                                                            proto=socket.IPPROTO_TCP)
+                self.assertNotIn("eddy", repr(writer.transport))
                 self.assertEqual(await reader.readline(), b"hello\n")
                 self.assertIsInstance(reader, eddy.StreamReader)
                 writer.close()
         self.run_(main)
 
-    def test_uvloop(self):
+    def test_one_address_after_the_other_unless_told(self):
+        """As asyncio does; libeddy's own default is 250 ms."""
+        async def main():
+            asked = []
+
+            async def opened(loop, function, host, port, options):
+                asked.append(options.happy_eyeballs_ms)
+                raise ConnectionError
+
+            with mock.patch.object(_opening, "_opened", opened):
+                for options in {}, {"happy_eyeballs_delay": 0.25}, {"happy_eyeballs_delay": 0}:
+                    with self.assertRaises(ConnectionError):
+                        await eddy.open_connection("localhost", 80, **options)
+            self.assertEqual(asked, [2 ** 64 - 1, 250, 1])
+        self.run_(main)
+
+
+class OnItsOwn(InAsynciosLoop):
+    """The same, in libeddy's loop; and what it does for all else that asyncio's loop can."""
+
+    loop = eddy.EventLoop
+    run_alone = staticmethod(eddy.run)
+
+    def test_one_sleep(self):
+        """With nothing but streams, asyncio's selector is not asked at all; with a descriptor of others' it is."""
+        async def main():
+            loop = asyncio.get_running_loop()
+            asked = []
+            epoll = loop._selector._selector
+            poll = lambda *limits: asked.append(limits) or epoll.poll(*limits)
+            loop._selector._selector = mock.Mock(wraps=epoll, poll=poll)
+
+            async def ping():
+                writer.write(b"ping\n")
+                self.assertEqual(await reader.readline(), b"ping\n")
+
+            async def echo(reader, writer):
+                async for line in reader:
+                    writer.write(line)
+
+            async with connected(eddy, echo) as (reader, writer, _, _):
+                await ping()
+                await asyncio.sleep(0.01)
+                self.assertEqual(asked, [])
+                ours, theirs = socket.socketpair()
+                with ours, theirs:
+                    came = loop.create_future()
+                    loop.add_reader(ours, lambda: came.done() or came.set_result(ours.recv(9)))
+                    await ping()
+                    theirs.send(b"hello")
+                    self.assertEqual(await came, b"hello")
+                    await ping()
+                    self.assertNotEqual(asked, [])
+                    loop.remove_reader(ours)
+                del asked[:]
+                await ping()
+                await asyncio.sleep(0.01)
+                self.assertEqual(asked, [])
+        self.run_(main)
+
+    def test_timers_of_libeddys_while_others_are_watched(self):
+        """A look-up that takes its time limit, say: here, a call of libeddy's own."""
+        async def main():
+            loop = asyncio.get_running_loop()
+            called = loop.create_future()
+            on_call = _library.ffi.callback("eddy_loop_cb", lambda *_: called.set_result(loop.time()))
+            start = loop.time()
+            _library.lib.eddy_loop_call_later(_loop.loop_of(loop), 50, on_call, _library.ffi.NULL)
+            ours, theirs = socket.socketpair()
+            with ours, theirs:
+                loop.add_reader(ours, print)
+                late = await called - start
+                self.assertGreaterEqual(late, 0.049)
+                self.assertLess(late, 10)
+                loop.remove_reader(ours)
+        self.run_(main)
+
+    def test_threads_and_executors(self):
+        async def main():
+            loop = asyncio.get_running_loop()
+            self.assertEqual(await asyncio.to_thread(lambda: 7), 7)
+            woken = asyncio.Event()
+            threading.Timer(0.05, loop.call_soon_threadsafe, (woken.set,)).start()
+            await woken.wait()
+        self.run_(main)
+
+    def test_signals(self):
+        async def main():
+            came = asyncio.Event()
+            asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, came.set)
+            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+            await came.wait()
+        self.run_(main)
+
+    def test_control_c(self):
+        async def main():
+            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+            await asyncio.sleep(60)
+        with self.assertRaises(KeyboardInterrupt):
+            eddy.run(main())
+
+    def test_child_processes(self):
+        async def main():
+            child = await asyncio.create_subprocess_exec("cat", stdin=asyncio.subprocess.PIPE,
+                                                         stdout=asyncio.subprocess.PIPE)
+            self.assertEqual(await child.communicate(b"hello"), (b"hello", None))
+            self.assertEqual(child.returncode, 0)
+        self.run_(main)
+
+    def test_runs_again(self):
+        loop = eddy.EventLoop()
+        self.assertEqual([loop.run_until_complete(asyncio.sleep(0.001, n)) for n in range(3)], [0, 1, 2])
+        loop.close()
+        with self.assertRaises(RuntimeError):
+            loop.run_forever()
+
+    def test_asyncios_names_are_libeddys_here(self):
+        async def main():
+            async with connected(asyncio) as (_, writer, reader, peer):
+                writer.write(b"line\n")
+                self.assertEqual(await reader.readline(), b"line\n")
+                self.assertIn("eddy_writer", repr(writer.transport))
+                self.assertIn("eddy_writer", repr(peer.transport))
+        self.run_(main)
+
+
+class InUvloop(unittest.TestCase):
+    def test_the_same_as_asyncio(self):
         try:
             import uvloop
         except ImportError:
