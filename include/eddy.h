@@ -194,6 +194,9 @@ int eddy_loop_remove_signal_handler(eddy_loop *loop, int signum);
 /* NULL: the default one, which prints a line on standard error. */
 int eddy_loop_set_exception_handler(eddy_loop *loop, eddy_exception_cb cb, void *arg);
 
+/* To the exception handler, from the next round, as if eddy itself had something to say. Code 0: no error. */
+int eddy_loop_call_exception_handler(eddy_loop *loop, const char *message, int code);
+
 /* Milliseconds since the loop was made, by a clock that never goes back. */
 uint64_t eddy_loop_time(eddy_loop *loop);
 

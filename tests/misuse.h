@@ -403,6 +403,7 @@ BODY(eddy_loop_add_signal_handler)
     return eddy_loop_add_signal_handler(handle, SIGUSR1, signaled, NULL);
 }
 BODY(eddy_loop_remove_signal_handler) { return eddy_loop_remove_signal_handler(handle, SIGUSR1); }
+BODY(eddy_loop_call_exception_handler) { return eddy_loop_call_exception_handler(handle, "told", 0); }
 BODY(eddy_loop_set_exception_handler) { return eddy_loop_set_exception_handler(handle, reported, NULL); }
 BODY(eddy_loop_time) { return (long long)eddy_loop_time(handle); }
 BODY(eddy_loop_fd) { return eddy_loop_fd(handle); }
@@ -581,6 +582,7 @@ PLAIN const struct call calls[] = {
     CALL(eddy_loop_cancel, LOOP, CODE, PLAINLY),
     CALL(eddy_loop_add_signal_handler, LOOP, CODE, PLAINLY),
     CALL(eddy_loop_remove_signal_handler, LOOP, CODE, PLAINLY),
+    CALL(eddy_loop_call_exception_handler, LOOP, CODE, PLAINLY),
     CALL(eddy_loop_set_exception_handler, LOOP, CODE, PLAINLY),
     CALL(eddy_loop_time, LOOP, NUMBER, PLAINLY),
     CALL(eddy_loop_fd, LOOP, DESCRIPTOR, PLAINLY),

@@ -1277,6 +1277,46 @@ TEST(a_handler_may_give_occasion_to_another_report, "")
     eddy_loop_free(loop);
 }
 
+struct told {
+    int count, code;
+    char message[100], error[100];
+};
+
+static void be_told(eddy_loop *loop, const char *message, const eddy_error *error, void *arg)
+{
+    struct told *told = arg;
+    CHECK(eddy_loop_is_running(loop));
+    told->count++;
+    told->code = eddy_error_code(error);
+    snprintf(told->message, sizeof told->message, "%s", message);
+    snprintf(told->error, sizeof told->error, "%s", eddy_error_message(error));
+}
+
+TEST(the_exception_handler_is_called_from_the_next_run, "")
+{
+    eddy_loop *loop = new_loop();
+    struct told told = { .count = 0 };
+    CHECK_INT(eddy_loop_set_exception_handler(loop, be_told, &told), 0);
+    CHECK_INT(eddy_loop_call_exception_handler(loop, "all is lost", EDDY_ELOST), 0);
+    CHECK_INT(told.count, 0);
+    settle(loop);
+    CHECK_INT(told.count, 1);
+    CHECK_INT(told.code, EDDY_ELOST);
+    CHECK_STR(told.message, "all is lost");
+    CHECK_STR(told.error, "all is lost");
+    CHECK_INT(eddy_loop_call_exception_handler(loop, "no error", 0), 0);
+    CHECK_INT(eddy_loop_call_exception_handler(loop, "no error", 0), 0);
+    settle(loop);
+    CHECK_INT(told.count, 2);
+    CHECK_INT(told.code, 0);
+    CHECK_STR(told.message, "no error (2 times)");
+    CHECK_INT(eddy_loop_call_exception_handler(loop, NULL, 1), EDDY_EINVAL);
+    CHECK_INT(eddy_loop_call_exception_handler(loop, "\xff", 1), EDDY_EINVAL);
+    settle(loop);
+    CHECK_INT(told.count, 2);
+    eddy_loop_free(loop);
+}
+
 /* ---- the process around it ----------------------------------------------------------------------------- */
 
 static void note_signals(struct sigaction *actions, sigset_t *mask)

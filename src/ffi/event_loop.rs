@@ -1,12 +1,13 @@
 //! The loop: running it, stepping it from another one, and having it call.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{c_char, c_int, c_void};
 use std::time::Duration;
 
 use super::callbacks::*;
 use super::deliver::{deliver, deliver_drained, deliver_read};
 use super::door::{self, callback};
 use super::errors::code;
+use super::reader::user_error;
 use super::types::*;
 use crate::error::Refusal;
 use crate::hub::{Call, Run};
@@ -265,6 +266,30 @@ pub extern "C" fn eddy_loop_set_exception_handler(
 ) -> c_int {
     door::status("eddy_loop_set_exception_handler", r#loop, |hub, _| {
         hub.set_exception_handler(callback!(cb, arg).ok());
+        Ok(())
+    })
+}
+
+/// To the exception handler, from the next round, as if eddy itself had something to say. Code 0: no error.
+///
+/// For what goes wrong where nobody else can be told, as in a layer above this one. `error` in the handler has `code`
+/// (any of the header's, or a positive one of yours) and the message; NULL with code 0. Equal messages that wait are
+/// counted, not repeated, and while the loop is being freed nothing is told any more. EDDY_EINVAL: no message, or no
+/// UTF-8. asyncio: call_exception_handler().
+///
+/// # Safety
+/// `message` ends with a NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn eddy_loop_call_exception_handler(
+    r#loop: *mut eddy_loop,
+    message: *const c_char,
+    code: c_int,
+) -> c_int {
+    door::status("eddy_loop_call_exception_handler", r#loop, |hub, _| {
+        // SAFETY: the caller's promise.
+        let text = unsafe { door::text(message) }?.ok_or(Refusal::Invalid)?;
+        // SAFETY: the same.
+        hub.report(text.into(), unsafe { user_error(code, message) }?);
         Ok(())
     })
 }
