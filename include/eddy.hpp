@@ -1,0 +1,1395 @@
+/* eddy.hpp - eddy.h for C++20: coroutines, owners that free, and exceptions. Headers only; link libeddy.
+ *
+ *     eddy::task<> hello(eddy_loop *loop)
+ *     {
+ *         auto [reader, writer] = co_await eddy::open_connection(loop, "example.com", 7);
+ *         writer.write("hello\n");
+ *         while (auto line = co_await reader.readline()) std::cout << *line;
+ *     }
+ *
+ *     int main() { eddy::loop loop; loop.run(hello(loop)); }
+ *
+ * The words are those of eddy.h, and so are the rules at its top. What is more:
+ *
+ *  1. What starts something returns an awaitable, which begins when it is awaited. Whatever suspends is resumed from
+ *     within the loop's run.
+ *  2. Who destroys, cancels: an awaitable, or a task, that is destroyed while it waits cancels what it waits for, and
+ *     nobody is resumed. A read that was cancelled has lost nothing, and its reader can be read from again from the
+ *     loop's next round (after co_await eddy::sleep(loop, 0ms), if need be).
+ *  3. loop, reader, writer and server own what they are named after, and free it: only moved, never copied. One that was
+ *     moved from is empty: whatever is asked of it is refused with EDDY_ESTALE, as of a handle that was freed.
+ *  4. What eddy.h tells by a negative code or by an error is an eddy::error, thrown. Exceptions never pass through C: one
+ *     that leaves a task is thrown where the task is awaited, or else told to the loop's exception handler.
+ *  5. A read gives bytes of your own, std::string. Reads of std::string_view, as in readline<std::string_view>(), copy
+ *     nothing: their bytes are lent, until the coroutine suspends next.
+ *  6. Everything is of one thread, the loop's, also destruction; only call_soon_threadsafe() is for all of them. Whatever
+ *     takes an eddy_loop * takes an eddy::loop, which must outlive its tasks, or end them by its own end. */
+#ifndef EDDY_HPP
+#define EDDY_HPP
+
+#include <eddy.h>
+
+#include <chrono>
+#include <concepts>
+#include <coroutine>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <exception>
+#include <functional>
+#include <initializer_list>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace eddy {
+
+using std::chrono::milliseconds;
+
+/* ---- errors -------------------------------------------------------------------------------------------- */
+
+/* What went wrong: an eddy_error that can be kept, or what a call was refused with. */
+class error : public std::exception {
+public:
+    /* A refusal, in eddy_strerror()'s words. */
+    explicit error(int code) : error(code, eddy_strerror(code)) {}
+    error(int code, std::string message) : all_(std::make_shared<all>(all{ code, 0, 0, 0, std::move(message), {} })) {}
+
+    /* A copy of what is lent. */
+    explicit error(const eddy_error *lent)
+    {
+        std::size_t len = 0;
+        const char *partial = eddy_error_partial(lent, &len);
+        all_ = std::make_shared<all>(all{ eddy_error_code(lent), eddy_error_errno(lent), eddy_error_expected(lent),
+                                          eddy_error_consumed(lent), eddy_error_message(lent),
+                                          std::string(partial == nullptr ? "" : partial, len) });
+    }
+
+    /* EDDY_E..., or a positive one of yours. */
+    int code() const noexcept { return all_->code; }
+
+    /* eddy_error_errno(): the system's reason; 0: none. ("errno" is a macro.) */
+    int sys_errno() const noexcept { return all_->sys_errno; }
+
+    /* In words, and with what it was about. */
+    const char *what() const noexcept override { return all_->message.c_str(); }
+
+    /* EDDY_EINCOMPLETE: how many bytes were asked for, and those that had come. */
+    std::size_t expected() const noexcept { return all_->expected; }
+    std::string_view partial() const noexcept { return all_->partial; }
+
+    /* EDDY_ELIMIT: how far the search for the end of the line got. */
+    std::size_t consumed() const noexcept { return all_->consumed; }
+
+private:
+    struct all {
+        int code, sys_errno;
+        std::size_t expected, consumed;
+        std::string message, partial;
+    };
+    std::shared_ptr<const all> all_; /* copying an exception may not throw */
+};
+
+namespace detail {
+
+[[noreturn, gnu::cold, gnu::noinline]] inline void refuse(int code)
+{
+    throw error(code);
+}
+
+/* A code, unless it is a refusal. */
+template <class Code>
+Code check(Code code)
+{
+    if (code < 0) [[unlikely]] refuse(static_cast<int>(code));
+    return code;
+}
+
+/* Within a catch: tells the loop's exception handler. What was cancelled is no news. */
+[[gnu::cold, gnu::noinline]] inline void tell(eddy_loop *loop, const char *what) noexcept
+{
+    const auto say = [=](int code, const char *why) noexcept {
+        try {
+            const std::string message = std::string(what) + ": " + why;
+            if (eddy_loop_call_exception_handler(loop, message.c_str(), code) != EDDY_EINVAL) return;
+        } catch (...) {
+        }
+        eddy_loop_call_exception_handler(loop, what, code); /* no memory for more, or no UTF-8 */
+    };
+    try {
+        throw;
+    } catch (const error &caught) {
+        if (caught.code() != EDDY_ECANCELED) say(caught.code(), caught.what());
+    } catch (const std::exception &caught) {
+        say(0, caught.what());
+    } catch (...) {
+        say(0, "of no known type");
+    }
+}
+
+inline std::uint64_t count(milliseconds time) noexcept
+{
+    if (time == milliseconds::max()) return EDDY_NEVER;
+    return time.count() > 0 ? static_cast<std::uint64_t>(time.count()) : 0;
+}
+
+} // namespace detail
+
+/* ---- tasks --------------------------------------------------------------------------------------------- */
+
+template <class T>
+class task;
+
+namespace detail {
+
+struct promise_base {
+    std::coroutine_handle<> continuation = std::noop_coroutine();
+    bool started = false;
+
+    struct ending {
+        bool await_ready() const noexcept { return false; }
+        template <class Promise>
+        std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> ended) const noexcept
+        {
+            return ended.promise().continuation;
+        }
+        void await_resume() const noexcept {}
+    };
+
+    std::suspend_always initial_suspend() const noexcept { return {}; }
+    ending final_suspend() const noexcept { return {}; }
+};
+
+template <class T>
+struct promise : promise_base {
+    using value = std::conditional_t<std::is_reference_v<T>, std::reference_wrapper<std::remove_reference_t<T>>, T>;
+    std::variant<std::monostate, value, std::exception_ptr> outcome;
+
+    task<T> get_return_object() noexcept;
+    template <class V = T>
+    void return_value(V &&given)
+    {
+        outcome.template emplace<1>(std::forward<V>(given));
+    }
+    void unhandled_exception() noexcept { outcome.template emplace<2>(std::current_exception()); }
+    T result()
+    {
+        if (outcome.index() == 2) std::rethrow_exception(std::get<2>(outcome));
+        return std::move(std::get<1>(outcome));
+    }
+};
+
+template <>
+struct promise<void> : promise_base {
+    std::exception_ptr thrown;
+
+    task<void> get_return_object() noexcept;
+    void return_void() const noexcept {}
+    void unhandled_exception() noexcept { thrown = std::current_exception(); }
+    void result() const
+    {
+        if (thrown) std::rethrow_exception(thrown);
+    }
+};
+
+} // namespace detail
+
+/* A coroutine that gives a T, or throws. It begins when it is awaited, or by start(). Destroyed, it is cancelled, wherever
+ * it waits: what lives in it is destroyed, as at the end of its scope. */
+template <class T = void>
+class [[nodiscard]] task {
+public:
+    using promise_type = detail::promise<T>;
+    using handle_type = std::coroutine_handle<promise_type>;
+
+    task() noexcept = default;
+    explicit task(handle_type handle) noexcept : handle_(handle) {}
+    task(task &&other) noexcept : handle_(std::exchange(other.handle_, {})) {}
+    task &operator=(task &&other) noexcept
+    {
+        task old = std::move(*this);
+        handle_ = std::exchange(other.handle_, {});
+        return *this;
+    }
+    ~task()
+    {
+        if (handle_) handle_.destroy();
+    }
+
+    explicit operator bool() const noexcept { return static_cast<bool>(handle_); }
+    bool done() const noexcept { return handle_ && handle_.done(); }
+
+    /* Begins it now, up to where it waits first: so that several go on at a time, each to be awaited later. */
+    void start()
+    {
+        if (!handle()->started) begin(std::noop_coroutine()).resume();
+    }
+
+    /* What a task that is done gave, or threw. EDDY_ESTATE: it is not done. */
+    T result()
+    {
+        auto *promise = handle();
+        if (!handle_.done()) detail::refuse(EDDY_ESTATE);
+        return promise->result();
+    }
+
+    /* co_await std::move(task): its result. It is destroyed after that. */
+    auto operator co_await() && noexcept
+    {
+        struct awaiter {
+            task own;
+            bool await_ready() const { return own.handle() != nullptr && own.handle_.done(); }
+            std::coroutine_handle<> await_suspend(std::coroutine_handle<> waiter) { return own.begin(waiter); }
+            T await_resume() { return own.handle_.promise().result(); }
+        };
+        return awaiter{ std::move(*this) };
+    }
+
+    /* For who awaits it: whom to resume now, and it resumes `waiter` when it is done. */
+    std::coroutine_handle<> begin(std::coroutine_handle<> waiter)
+    {
+        auto *promise = handle();
+        promise->continuation = waiter;
+        if (std::exchange(promise->started, true)) return std::noop_coroutine();
+        return handle_;
+    }
+
+private:
+    promise_type *handle() const
+    {
+        if (!handle_) detail::refuse(EDDY_ESTALE);
+        return &handle_.promise();
+    }
+    handle_type handle_;
+};
+
+namespace detail {
+
+template <class T>
+task<T> promise<T>::get_return_object() noexcept
+{
+    return task<T>(std::coroutine_handle<promise>::from_promise(*this));
+}
+inline task<void> promise<void>::get_return_object() noexcept
+{
+    return task<void>(std::coroutine_handle<promise>::from_promise(*this));
+}
+
+/* A coroutine that belongs to itself. It catches what it throws. */
+struct detached {
+    struct promise_type {
+        detached get_return_object() noexcept
+        {
+            return { std::coroutine_handle<promise_type>::from_promise(*this) };
+        }
+        std::suspend_always initial_suspend() const noexcept { return {}; }
+        std::suspend_never final_suspend() const noexcept { return {}; }
+        void return_void() const noexcept {}
+        [[noreturn]] void unhandled_exception() const noexcept { std::terminate(); }
+    };
+    std::coroutine_handle<> handle;
+};
+
+/* ---- operations: what can be awaited of C --------------------------------------------------------------- */
+
+class operation;
+
+/* The argument of an operation's callback. It lives until the callback has run, as C's promise is; the coroutine that waits
+ * may be gone before, and then nobody is. */
+struct ticket {
+    operation *waiting = nullptr;
+    ticket *next = nullptr;
+};
+
+/* Tickets that are not in use, of this thread: an operation allocates nothing. */
+constinit inline thread_local ticket *tickets = nullptr;
+constinit inline thread_local bool tickets_over = false;
+
+struct tickets_end {
+    ~tickets_end()
+    {
+        tickets_over = true;
+        while (tickets != nullptr) delete std::exchange(tickets, tickets->next);
+    }
+};
+
+[[gnu::cold, gnu::noinline]] inline ticket *new_ticket()
+{
+    static thread_local tickets_end end;
+    static_cast<void>(end);
+    return new ticket;
+}
+
+inline ticket *take_ticket()
+{
+    if (tickets == nullptr) [[unlikely]] return new_ticket();
+    return std::exchange(tickets, tickets->next);
+}
+
+inline void give_back(ticket *given) noexcept
+{
+    if (tickets_over) [[unlikely]] {
+        delete given;
+        return;
+    }
+    given->next = tickets;
+    tickets = given;
+}
+
+/* Begins when awaited; awaited again, it begins again. It can be moved while it does not wait. */
+class operation {
+public:
+    operation(operation &&other) noexcept : loop_(other.loop_) {}
+    operation &operator=(operation &&) = delete;
+
+    /* While it waits, from elsewhere: who waits gets EDDY_ECANCELED, in the next round. False: it does not wait, or it is
+     * decided already. */
+    bool cancel() noexcept { return ticket_ != nullptr && eddy_loop_cancel(loop_, receipt_) == 0; }
+
+    bool await_ready() const noexcept { return false; }
+
+protected:
+    explicit operation(eddy_loop *loop) noexcept : loop_(loop) {}
+
+    ~operation()
+    {
+        if (ticket_ != nullptr) [[unlikely]] abandon();
+    }
+
+    /* False: refused; await_resume() is to say so. */
+    template <class Start>
+    bool begin(std::coroutine_handle<> waiter, ticket *mine, const Start &start) noexcept
+    {
+        waiter_ = waiter;
+        failure_ = nullptr;
+        mine->waiting = this;
+        receipt_ = start(mine);
+        if (receipt_ < 0) [[unlikely]] return false;
+        ticket_ = mine;
+        return true;
+    }
+    template <class Start>
+    bool begin(std::coroutine_handle<> waiter, const Start &start)
+    {
+        idle();
+        ticket *mine = take_ticket();
+        const bool begun = begin(waiter, mine, start);
+        if (!begun) [[unlikely]] give_back(mine);
+        return begun;
+    }
+
+    void idle() const
+    {
+        if (ticket_ != nullptr) [[unlikely]] refuse(EDDY_EBUSY);
+    }
+
+    /* In its callback: who waits, if anybody still does. */
+    template <class Operation>
+    static Operation *ended(ticket *mine) noexcept
+    {
+        operation *self = mine->waiting;
+        if (self != nullptr) self->ticket_ = nullptr;
+        return static_cast<Operation *>(self);
+    }
+    template <class Operation>
+    static Operation *ended(void *arg) noexcept
+    {
+        ticket *mine = static_cast<ticket *>(arg);
+        Operation *self = ended<Operation>(mine);
+        give_back(mine);
+        return self;
+    }
+
+    void resume(const eddy_error *failure) noexcept
+    {
+        failure_ = failure;
+        waiter_.resume(); /* and this may be gone */
+    }
+
+    /* In await_resume(), where the error is still lent. */
+    void check_outcome() const
+    {
+        if (receipt_ < 0 || failure_ != nullptr) [[unlikely]] fail();
+    }
+
+    eddy_loop *loop() const noexcept { return loop_; }
+
+private:
+    [[gnu::cold, gnu::noinline]] void abandon() noexcept
+    {
+        ticket_->waiting = nullptr;
+        eddy_loop_cancel(loop_, receipt_);
+    }
+    [[noreturn, gnu::cold, gnu::noinline]] void fail() const
+    {
+        if (receipt_ < 0) throw error(static_cast<int>(receipt_));
+        throw error(failure_);
+    }
+
+    eddy_loop *loop_;
+    ticket *ticket_ = nullptr; /* while it waits */
+    std::coroutine_handle<> waiter_;
+    eddy_op receipt_ = 0;
+    const eddy_error *failure_ = nullptr;
+};
+
+/* Gives nothing; also the callback of what does. */
+class plain_operation : public operation {
+public:
+    using operation::operation;
+    void await_resume() const { check_outcome(); }
+
+    template <class Subject>
+    static void done(Subject *, const eddy_error *failure, void *arg) noexcept
+    {
+        if (auto *self = ended<plain_operation>(arg)) self->resume(failure);
+    }
+};
+
+/* Start: eddy_op(void *arg), which begins it with the callback of its kind. */
+template <class Kind, class Start>
+class [[nodiscard]] awaitable : public Kind {
+public:
+    awaitable(eddy_loop *loop, Start start) : Kind(loop), start_(std::move(start)) {}
+    bool await_suspend(std::coroutine_handle<> waiter) { return this->begin(waiter, start_); }
+
+private:
+    Start start_;
+};
+
+template <class Kind, class Start>
+auto await(eddy_loop *loop, Start start)
+{
+    return awaitable<Kind, Start>(loop, std::move(start));
+}
+
+inline auto soon(eddy_loop *loop)
+{
+    return await<plain_operation>(
+        loop, [loop](void *arg) { return eddy_loop_call_soon(loop, plain_operation::done, arg); });
+}
+
+/* ---- functions that are called --------------------------------------------------------------------------- */
+
+template <class F>
+void call(eddy_loop *loop, const eddy_error *failure, void *arg) noexcept
+{
+    const std::unique_ptr<F> f(static_cast<F *>(arg));
+    if (failure != nullptr) return;
+    try {
+        (*f)();
+    } catch (...) {
+        tell(loop, "Unhandled exception in a callback");
+    }
+}
+
+/* Start: eddy_op or int(eddy_loop_cb, void *arg). */
+template <class F, class Start>
+auto call_by(F f, const Start &start)
+{
+    static_assert(std::is_void_v<std::invoke_result_t<F &>>, "a task would never begin: spawn() it");
+    auto kept = std::make_unique<F>(std::move(f));
+    const auto code = check(start(call<F>, kept.get()));
+    static_cast<void>(kept.release());
+    return code;
+}
+
+template <class T>
+detached run_detached(eddy_loop *loop, task<T> job, const char *what)
+{
+    try {
+        co_await std::move(job);
+    } catch (...) {
+        tell(loop, what);
+    }
+}
+
+inline void begin_detached(eddy_loop *, const eddy_error *failure, void *arg) noexcept
+{
+    const auto job = std::coroutine_handle<>::from_address(arg);
+    if (failure == nullptr) job.resume();
+    else job.destroy();
+}
+
+} // namespace detail
+
+/* ---- loop ---------------------------------------------------------------------------------------------- */
+
+class loop {
+public:
+    /* eddy_loop_new(). EDDY_EFULL: no memory, no descriptor, or 255 of them already. */
+    loop() : handle_(eddy_loop_new())
+    {
+        if (handle_ == nullptr) detail::refuse(EDDY_EFULL);
+    }
+    loop(loop &&other) noexcept
+        : handle_(std::exchange(other.handle_, nullptr)), handler_(std::move(other.handler_))
+    {
+    }
+    loop &operator=(loop &&other) noexcept
+    {
+        const loop old = std::move(*this);
+        handle_ = std::exchange(other.handle_, nullptr);
+        handler_ = std::move(other.handler_);
+        return *this;
+    }
+
+    /* eddy_loop_free(): who waits for something of it is resumed, with EDDY_ECANCELED. */
+    ~loop()
+    {
+        /* On another thread it is refused, and the handler still needed. */
+        if (handler_ && eddy_loop_set_exception_handler(handle_, told, handler_.get()) == EDDY_ETHREAD)
+            static_cast<void>(handler_.release());
+        eddy_loop_free(handle_);
+    }
+
+    operator eddy_loop *() const noexcept { return handle_; }
+    eddy_loop *get() const noexcept { return handle_; }
+
+    /* Until nothing is left to wait for, or stop(). */
+    void run() { detail::check(eddy_loop_run(handle_)); }
+
+    /* Until the task is done: what it gave, or threw. EDDY_ESTATE: stop() was first, or there was nothing left to wait for
+     * that could go on with it. asyncio: run_until_complete(). */
+    template <class T>
+    T run(task<T> job)
+    {
+        if (!job) detail::refuse(EDDY_ESTALE);
+        auto all = to_the_end(handle_, job);
+        all.start();
+        run();
+        if (!job.done())
+            throw error(EDDY_ESTATE, "the loop stopped, or nothing was left to wait for, before the task was done");
+        return job.result();
+    }
+
+    /* Until stop(). */
+    void run_forever() { detail::check(eddy_loop_run_forever(handle_)); }
+
+    /* One round, which waits no longer than this. True: there is more to wait for. */
+    bool run_once(milliseconds timeout)
+    {
+        const std::uint64_t ms = detail::count(timeout);
+        const int bound = ms <= INT32_MAX ? static_cast<int>(ms) : -1;
+        return detail::check(eddy_loop_run_once(handle_, bound)) > 0;
+    }
+
+    void stop() { detail::check(eddy_loop_stop(handle_)); }
+    bool is_running() const noexcept { return eddy_loop_is_running(handle_); }
+
+    /* Let go of this thread, and belong to the thread that calls this: while nothing runs, and with all that waits. */
+    void detach() { detail::check(eddy_loop_detach(handle_)); }
+    void attach() { detail::check(eddy_loop_attach(handle_)); }
+
+    /* f() in the next round; at some time, or never: milliseconds::max(). What it throws is told to the exception handler.
+     * The receipt is for cancel(): then f is destroyed, and not called. */
+    template <std::invocable F>
+    eddy_op call_soon(F f)
+    {
+        return detail::call_by(std::move(f), [this](eddy_loop_cb cb, void *arg) {
+            return eddy_loop_call_soon(handle_, cb, arg);
+        });
+    }
+    template <std::invocable F>
+    eddy_op call_later(milliseconds delay, F f)
+    {
+        return detail::call_by(std::move(f), [&](eddy_loop_cb cb, void *arg) {
+            return eddy_loop_call_later(handle_, detail::count(delay), cb, arg);
+        });
+    }
+
+    /* From any thread, which f is moved away from: it is called, and destroyed, on the loop's. */
+    template <std::invocable F>
+    void call_soon_threadsafe(F f)
+    {
+        detail::call_by(std::move(f), [this](eddy_loop_cb cb, void *arg) {
+            return eddy_loop_call_soon_threadsafe(handle_, cb, arg);
+        });
+    }
+
+    /* False: it has been called, or cancelled, already. */
+    bool cancel(eddy_op op)
+    {
+        const int code = eddy_loop_cancel(handle_, op);
+        return code == EDDY_ESTALE ? false : detail::check(code) == 0;
+    }
+
+    /* Who is told of what nobody waits for; the error is NULL if there is none. Empty: the default one, which prints a line
+     * on standard error, as is done with what this one throws. */
+    using exception_handler = std::function<void(const char *message, const error *cause)>;
+    void set_exception_handler(exception_handler handler)
+    {
+        auto kept = handler ? std::make_unique<exception_handler>(std::move(handler)) : nullptr;
+        detail::check(eddy_loop_set_exception_handler(handle_, kept ? told : nullptr, kept.get()));
+        handler_ = std::move(kept);
+    }
+    void call_exception_handler(const std::string &message, int code = 0)
+    {
+        detail::check(eddy_loop_call_exception_handler(handle_, message.c_str(), code));
+    }
+
+    /* Since the loop was made. */
+    milliseconds time() const noexcept { return milliseconds(eddy_loop_time(handle_)); }
+
+    /* For another loop to watch, and how long it may sleep; -1: no bound. */
+    int fd() const noexcept { return eddy_loop_fd(handle_); }
+    int timeout() const noexcept { return eddy_loop_timeout(handle_); }
+
+    void set_busy_poll(std::chrono::microseconds time)
+    {
+        detail::check(eddy_loop_set_busy_poll(handle_, static_cast<std::uint64_t>(time.count())));
+    }
+
+private:
+    template <class T>
+    static task<> to_the_end(eddy_loop *loop, task<T> &job)
+    {
+        struct end {
+            task<T> &job;
+            bool await_ready() const noexcept { return job.done(); }
+            std::coroutine_handle<> await_suspend(std::coroutine_handle<> waiter) { return job.begin(waiter); }
+            void await_resume() const noexcept {}
+        };
+        co_await detail::soon(loop);
+        co_await end{ job };
+        eddy_loop_stop(loop);
+    }
+
+    static void told(eddy_loop *, const char *message, const eddy_error *lent, void *arg) noexcept
+    {
+        const exception_handler handler = *static_cast<exception_handler *>(arg); /* it may set another */
+        try {
+            if (lent == nullptr) return handler(message, nullptr);
+            const error cause(lent);
+            handler(message, &cause);
+        } catch (...) {
+            std::fprintf(stderr, "an exception in the exception handler, which was told: %s\n", message);
+        }
+    }
+
+    eddy_loop *handle_;
+    std::unique_ptr<exception_handler> handler_;
+};
+
+/* Begins the task in the loop's next round, and lets go of it: it lives until it is done, or the loop is freed. What it
+ * throws is told to the loop's exception handler, but for EDDY_ECANCELED. asyncio: create_task(). */
+template <class T>
+void spawn(eddy_loop *loop, task<T> job)
+{
+    if (!job) detail::refuse(EDDY_ESTALE);
+    const auto handle = detail::run_detached(loop, std::move(job), "Unhandled exception in a task").handle;
+    const eddy_op op = eddy_loop_call_soon(loop, detail::begin_detached, handle.address());
+    if (op < 0) handle.destroy();
+    detail::check(op);
+}
+
+/* ---- time ---------------------------------------------------------------------------------------------- */
+
+/* co_await sleep(loop, 100ms): never shorter. 0: the next round that a timer is looked at in. max(): until it is cancelled. */
+inline auto sleep(eddy_loop *loop, milliseconds time)
+{
+    return detail::await<detail::plain_operation>(loop, [loop, ms = detail::count(time)](void *arg) {
+        return eddy_loop_call_later(loop, ms, detail::plain_operation::done, arg);
+    });
+}
+
+namespace detail {
+
+template <class A>
+decltype(auto) awaiter_of(A &&a)
+{
+    if constexpr (requires { std::forward<A>(a).operator co_await(); }) return std::forward<A>(a).operator co_await();
+    else if constexpr (requires { operator co_await(std::forward<A>(a)); }) return operator co_await(std::forward<A>(a));
+    else return std::forward<A>(a);
+}
+template <class A>
+using result_of = decltype(awaiter_of(std::declval<A>()).await_resume());
+
+template <class T>
+task<T> as_task(task<T> job)
+{
+    return job;
+}
+template <class A>
+task<result_of<A>> as_task(A job)
+{
+    co_return co_await std::move(job);
+}
+
+/* Two tasks, the job and its clock, each of which resumes who waits; the one that does ends the other. */
+template <class T>
+class [[nodiscard]] timed {
+public:
+    timed(eddy_loop *loop, milliseconds time, task<T> job) : loop_(loop), time_(time), job_(std::move(job)) {}
+
+    bool await_ready() const noexcept { return false; }
+    std::coroutine_handle<> await_suspend(std::coroutine_handle<> waiter)
+    {
+        if (job_.done()) return waiter;
+        clock_ = expire(loop_, time_, job_);
+        clock_.start();
+        if (clock_.done()) return waiter; /* refused */
+        clock_.begin(waiter);
+        return job_.begin(waiter);
+    }
+    T await_resume()
+    {
+        task<> clock = std::move(clock_);
+        if (job_.done()) return job_.result();
+        clock.result(); /* throws why it was refused */
+        throw error(EDDY_ETIMEDOUT);
+    }
+
+private:
+    static task<> expire(eddy_loop *loop, milliseconds time, task<T> &job)
+    {
+        co_await sleep(loop, time);
+        job = {};
+        co_await soon(loop); /* after the callbacks of what that cancelled: then its reader can be read from again */
+    }
+
+    eddy_loop *loop_;
+    milliseconds time_;
+    task<T> job_;
+    task<> clock_;
+};
+
+} // namespace detail
+
+/* The result of what is awaited, a task or anything else; EDDY_ETIMEDOUT if that takes longer: then it is destroyed, and so
+ * cancelled, before that is thrown. Bytes that were not read by then are still there to be read. For every read of a
+ * reader, reader::set_timeout() is cheaper. asyncio: wait_for(). */
+template <class Awaitable>
+auto with_timeout(eddy_loop *loop, milliseconds time, Awaitable awaitable)
+{
+    using result = detail::result_of<Awaitable>;
+    return detail::timed<result>(loop, time, detail::as_task(std::move(awaitable)));
+}
+
+/* ---- reader -------------------------------------------------------------------------------------------- */
+
+namespace detail {
+
+class read_operation : public operation {
+public:
+    using operation::operation;
+    static void done(eddy_reader *, const char *bytes, std::size_t len, const eddy_error *failure, void *arg) noexcept
+    {
+        auto *self = ended<read_operation>(arg);
+        if (self == nullptr) return;
+        self->lent_ = { bytes, len };
+        self->resume(failure);
+    }
+
+protected:
+    std::string_view lent_;
+};
+
+/* Bytes; or std::optional of them: none at the end of the stream. */
+template <class Result>
+class read_as : public read_operation {
+public:
+    using read_operation::read_operation;
+    Result await_resume() const
+    {
+        check_outcome();
+        if constexpr (requires { typename Result::value_type; Result(std::nullopt); }) {
+            if (lent_.empty()) return std::nullopt;
+            return typename Result::value_type(lent_.data(), lent_.size());
+        } else {
+            return Result(lent_.data(), lent_.size());
+        }
+    }
+};
+
+} // namespace detail
+
+/* Bytes is std::string, or std::string_view for what is lent, or whatever else is made of a pointer and a length. */
+class reader {
+public:
+    reader() noexcept = default;
+
+    /* Without a connection, to be fed by hand. */
+    explicit reader(eddy_loop *loop, std::size_t limit) : loop_(loop), handle_(eddy_reader_new(loop, limit))
+    {
+        if (handle_ == nullptr) throw error(EDDY_EINVAL, "no reader: see what the exception handler is told");
+    }
+
+    /* The owner of one that C has made. */
+    static reader adopt(eddy_loop *loop, eddy_reader *handle) noexcept
+    {
+        reader made;
+        made.loop_ = loop;
+        made.handle_ = handle;
+        return made;
+    }
+
+    reader(reader &&other) noexcept : loop_(other.loop_), handle_(std::exchange(other.handle_, nullptr)) {}
+    reader &operator=(reader &&other) noexcept
+    {
+        const reader old = std::move(*this);
+        loop_ = other.loop_;
+        handle_ = std::exchange(other.handle_, nullptr);
+        return *this;
+    }
+
+    /* eddy_reader_free(): what comes for it from now on goes nowhere; its writer goes on. */
+    ~reader() { eddy_reader_free(handle_); }
+
+    eddy_reader *get() const noexcept { return handle_; }
+    eddy_reader *release() noexcept { return std::exchange(handle_, nullptr); }
+    explicit operator bool() const noexcept { return handle_ != nullptr; }
+
+    /* std::optional<Bytes>: what is there, at least 1 byte and at most n, or everything; none: the end of the stream. */
+    template <class Bytes = std::string>
+    auto read(std::size_t n = EDDY_UNTIL_EOF)
+    {
+        return ask<std::optional<Bytes>>([r = handle_, n](void *arg) { return eddy_reader_read(r, n, done, arg); });
+    }
+
+    /* std::optional<Bytes>: a line with its newline, without one at the end of the stream; then none. Longer than the
+     * limit: EDDY_ELIMIT, once, and all of that line is skipped. */
+    template <class Bytes = std::string>
+    auto readline()
+    {
+        return ask<std::optional<Bytes>>([r = handle_](void *arg) { return eddy_reader_readline(r, done, arg); });
+    }
+
+    /* Bytes: exactly n; EDDY_EINCOMPLETE. */
+    template <class Bytes = std::string>
+    auto readexactly(std::size_t n)
+    {
+        return ask<Bytes>([r = handle_, n](void *arg) { return eddy_reader_readexactly(r, n, done, arg); });
+    }
+
+    /* Bytes, with the separator; EDDY_EINCOMPLETE. Further off than the limit: EDDY_ELIMIT, and everything stays. */
+    template <class Bytes = std::string>
+    auto readuntil(std::string_view separator)
+    {
+        return ask<Bytes>([r = handle_, separator = std::string(separator)](void *arg) {
+            return eddy_reader_readuntil(r, separator.data(), separator.size(), done, arg);
+        });
+    }
+
+    /* The match that ends first: readuntil_any({ "\n", "\r" }). */
+    template <class Bytes = std::string>
+    auto readuntil_any(std::span<const std::string_view> separators)
+    {
+        return ask<Bytes>([r = handle_, all = std::vector<std::string>(separators.begin(), separators.end())](void *arg) {
+            std::vector<eddy_bytes> lent;
+            for (const std::string &one : all) lent.push_back({ one.data(), one.size() });
+            return eddy_reader_readuntil_any(r, lent.data(), lent.size(), done, arg);
+        });
+    }
+    template <class Bytes = std::string>
+    auto readuntil_any(std::initializer_list<std::string_view> separators)
+    {
+        return readuntil_any<Bytes>(std::span(separators.begin(), separators.size()));
+    }
+
+    /* Bytes: all, to the end; EDDY_ELIMIT past max, and everything stays. */
+    template <class Bytes = std::string>
+    auto readall(std::size_t max = EDDY_UNTIL_EOF)
+    {
+        return ask<Bytes>([r = handle_, max](void *arg) { return eddy_reader_readall(r, max, done, arg); });
+    }
+
+    /* The stream has ended, and nothing is left of it. False of an empty reader, of which the exception handler is told. */
+    bool at_eof() const noexcept { return eddy_reader_at_eof(handle_); }
+
+    /* A look at what has come and is not asked for; lent until the next call. */
+    std::string_view buffered() const noexcept
+    {
+        const char *bytes = nullptr;
+        const std::size_t len = eddy_reader_buffered(handle_, &bytes);
+        return { bytes, len };
+    }
+
+    /* Of each read from now on: EDDY_ETIMEDOUT, and nothing is lost. 0 or max(): none, the default. */
+    void set_timeout(milliseconds time) { detail::check(eddy_reader_set_timeout(handle_, detail::count(time))); }
+
+    /* Feeding by hand, as a protocol does. EDDY_ESTATE after feed_eof(). */
+    void feed_data(std::string_view bytes)
+    {
+        detail::check(eddy_reader_feed_data(handle_, bytes.data(), bytes.size()));
+    }
+    void feed_eof() { detail::check(eddy_reader_feed_eof(handle_)); }
+
+    /* Any code but 0. */
+    void set_exception(int code, const std::string &message)
+    {
+        detail::check(eddy_reader_set_exception(handle_, code, message.c_str()));
+    }
+
+    /* What set_exception(), or the connection, left. */
+    std::optional<error> exception() const
+    {
+        const eddy_error *lent = eddy_reader_exception(handle_);
+        return lent == nullptr ? std::nullopt : std::optional<error>(error(lent));
+    }
+
+private:
+    static constexpr eddy_read_cb done = detail::read_operation::done;
+
+    template <class Result, class Start>
+    auto ask(Start start)
+    {
+        return detail::await<detail::read_as<Result>>(loop_, std::move(start));
+    }
+
+    eddy_loop *loop_ = nullptr;
+    eddy_reader *handle_ = nullptr;
+};
+
+/* ---- writer -------------------------------------------------------------------------------------------- */
+
+class writer {
+public:
+    writer() noexcept = default;
+
+    /* The owner of one that C has made. */
+    static writer adopt(eddy_loop *loop, eddy_writer *handle) noexcept
+    {
+        writer made;
+        made.loop_ = loop;
+        made.handle_ = handle;
+        return made;
+    }
+
+    writer(writer &&other) noexcept : loop_(other.loop_), handle_(std::exchange(other.handle_, nullptr)) {}
+    writer &operator=(writer &&other) noexcept
+    {
+        const writer old = std::move(*this);
+        loop_ = other.loop_;
+        handle_ = std::exchange(other.handle_, nullptr);
+        return *this;
+    }
+
+    /* eddy_writer_free(): closes the connection, after what is gathered has gone out, and frees its reader. */
+    ~writer() { eddy_writer_free(handle_); }
+
+    eddy_writer *get() const noexcept { return handle_; }
+    eddy_writer *release() noexcept { return std::exchange(handle_, nullptr); }
+    explicit operator bool() const noexcept { return handle_ != nullptr; }
+
+    /* Never waits, and never fails for the network's sake. True: taken, but time to drain. EDDY_ESTATE after close() and
+     * after write_eof(). */
+    bool write(std::string_view bytes)
+    {
+        return detail::check(eddy_writer_write(handle_, bytes.data(), bytes.size())) > 0;
+    }
+    bool write(std::span<const std::byte> bytes)
+    {
+        return detail::check(eddy_writer_write(handle_, bytes.data(), bytes.size())) > 0;
+    }
+
+    /* All of them as one write; refused, none. */
+    bool writelines(std::span<const std::string_view> lines)
+    {
+        std::vector<eddy_bytes> all;
+        all.reserve(lines.size());
+        for (const std::string_view line : lines) all.push_back({ line.data(), line.size() });
+        return detail::check(eddy_writer_writelines(handle_, all.data(), all.size())) > 0;
+    }
+    bool writelines(std::initializer_list<std::string_view> lines)
+    {
+        return writelines(std::span(lines.begin(), lines.size()));
+    }
+
+    /* Until there is room again; at once, that is next, where there is. EDDY_ELOST when the connection is gone, or goes. */
+    auto drain()
+    {
+        return ask([w = handle_](void *arg) { return eddy_writer_drain(w, detail::plain_operation::done, arg); });
+    }
+
+    /* Ends this side of the stream once what is gathered has gone out; reading goes on. */
+    void write_eof() { detail::check(eddy_writer_write_eof(handle_)); }
+    bool can_write_eof() const noexcept { return eddy_writer_can_write_eof(handle_); }
+
+    /* After what is gathered has gone out; now, and the peer gets a reset. */
+    void close() { detail::check(eddy_writer_close(handle_)); }
+    void abort() { detail::check(eddy_writer_abort(handle_)); }
+    bool is_closing() const noexcept { return eddy_writer_is_closing(handle_); }
+
+    /* Until the connection is closed or lost: EDDY_ELOST when the network took it. It may be awaited after the owner is gone. */
+    auto wait_closed()
+    {
+        return ask([w = handle_](void *arg) {
+            return eddy_writer_wait_closed(w, detail::plain_operation::done, arg);
+        });
+    }
+
+    /* Of each drain from now on, and of what close has left to send: EDDY_ETIMEDOUT. 0 or max(): none, the default. */
+    void set_timeout(milliseconds time) { detail::check(eddy_writer_set_timeout(handle_, detail::count(time))); }
+
+    void set_write_buffer_limits(std::size_t high = SIZE_MAX, std::size_t low = SIZE_MAX)
+    {
+        detail::check(eddy_writer_set_write_buffer_limits(handle_, high, low));
+    }
+    std::size_t get_write_buffer_size() const noexcept { return eddy_writer_get_write_buffer_size(handle_); }
+
+    /* "peername", "sockname", "socket"; none if there is no such. */
+    std::optional<std::string> get_extra_info(const char *name) const
+    {
+        std::size_t len = 0;
+        const char *value = eddy_writer_get_extra_info(handle_, name, &len);
+        return value == nullptr ? std::nullopt : std::optional<std::string>(std::in_place, value, len);
+    }
+
+private:
+    template <class Start>
+    detail::awaitable<detail::plain_operation, Start> ask(Start start)
+    {
+        return { loop_, std::move(start) };
+    }
+
+    eddy_loop *loop_ = nullptr;
+    eddy_writer *handle_ = nullptr;
+};
+
+/* ---- opening ------------------------------------------------------------------------------------------- */
+
+/* eddy_options, to be written in braces: { .limit = 1024 }. 0 is the default. Text must stay until the operation has
+ * begun. (Nothing here may have a destructor: gcc 12 runs it once too often for braces within a co_await.) */
+struct options {
+    std::size_t limit = 0;
+    const char *local_host = nullptr;
+    std::uint16_t local_port = 0;
+    int family = 0;
+    bool no_reuse_address = false;
+    int backlog = 0;
+    std::size_t max_clients = 0;
+    bool reuse_port = false;
+    bool keep_socket_file = false;
+    bool keep_alive = false;
+    bool delay = false;
+
+    /* As C takes them. */
+    eddy_options c() const noexcept
+    {
+        eddy_options all{};
+        all.size = sizeof all;
+        all.limit = limit;
+        all.local_host = local_host;
+        all.local_port = local_port;
+        all.family = family;
+        all.no_reuse_address = no_reuse_address;
+        all.backlog = backlog;
+        all.max_clients = max_clients;
+        all.reuse_port = reuse_port;
+        all.keep_socket_file = keep_socket_file;
+        all.keep_alive = keep_alive;
+        all.delay = delay;
+        return all;
+    }
+};
+
+/* auto [reader, writer] = co_await open_connection(...): destroyed, it closes. */
+struct connection {
+    eddy::reader reader;
+    eddy::writer writer;
+};
+
+namespace detail {
+
+class open_operation : public operation {
+public:
+    using operation::operation;
+    connection await_resume()
+    {
+        check_outcome();
+        return std::move(opened_);
+    }
+
+    static void done(eddy_reader *r, eddy_writer *w, const eddy_error *failure, void *arg) noexcept
+    {
+        auto *self = ended<open_operation>(arg);
+        if (self == nullptr) return eddy_writer_free(w); /* NULL: it was cancelled, as it should be */
+        self->opened_ = { reader::adopt(self->loop(), r), writer::adopt(self->loop(), w) };
+        self->resume(failure);
+    }
+
+private:
+    connection opened_;
+};
+
+} // namespace detail
+
+/* connection: a reader and a writer. EDDY_ERESOLVE, EDDY_ESYSTEM. */
+inline auto open_connection(eddy_loop *loop, std::string host, std::uint16_t port, options with = {})
+{
+    return detail::await<detail::open_operation>(
+        loop, [loop, host = std::move(host), port, with](void *arg) {
+            const eddy_options all = with.c();
+            return eddy_open_connection(loop, host.c_str(), port, &all, detail::open_operation::done, arg);
+        });
+}
+
+/* A path that begins with '@' is an abstract name. */
+inline auto open_unix_connection(eddy_loop *loop, std::string path, options with = {})
+{
+    return detail::await<detail::open_operation>(
+        loop, [loop, path = std::move(path), with](void *arg) {
+            const eddy_options all = with.c();
+            return eddy_open_unix_connection(loop, path.c_str(), &all, detail::open_operation::done, arg);
+        });
+}
+
+/* Over a descriptor that is already connected; eddy's own once this is awaited, unless it is refused. */
+inline auto open_socket(eddy_loop *loop, std::intptr_t fd, options with = {})
+{
+    return detail::await<detail::open_operation>(loop, [loop, fd, with](void *arg) {
+        const eddy_options all = with.c();
+        return eddy_open_socket(loop, fd, &all, detail::open_operation::done, arg);
+    });
+}
+
+/* ---- server -------------------------------------------------------------------------------------------- */
+
+namespace detail {
+
+/* The argument of both callbacks of a server: it lives as long as the server's owner, and each client's coroutine. */
+struct listening : ticket, std::enable_shared_from_this<listening> {
+    std::shared_ptr<listening> itself; /* until it is known whether the server has started */
+};
+
+} // namespace detail
+
+/* Destroyed, it is closed; its clients go on. */
+class server {
+public:
+    server() noexcept = default;
+    server(server &&other) noexcept
+        : loop_(other.loop_), handle_(std::exchange(other.handle_, nullptr)), clients_(std::move(other.clients_))
+    {
+    }
+    server &operator=(server &&other) noexcept
+    {
+        const server old = std::move(*this);
+        loop_ = other.loop_;
+        handle_ = std::exchange(other.handle_, nullptr);
+        clients_ = std::move(other.clients_);
+        return *this;
+    }
+
+    /* eddy_server_free(). Those who wait for its end are still told. */
+    ~server()
+    {
+        if (handle_ == nullptr) return;
+        /* On another thread that is refused, and its clients still need what they are called with. */
+        if (eddy_server_close(handle_) == EDDY_ETHREAD) clients_->itself = clients_;
+        eddy_server_free(handle_);
+    }
+
+    eddy_server *get() const noexcept { return handle_; }
+    explicit operator bool() const noexcept { return handle_ != nullptr; }
+
+    /* No new clients for a while. EDDY_ESTATE: closed. */
+    void pause() { detail::check(eddy_server_pause(handle_)); }
+    void resume() { detail::check(eddy_server_resume(handle_)); }
+
+    /* No new clients, from this moment; the present ones stay. */
+    void close() { detail::check(eddy_server_close(handle_)); }
+
+    /* Closes it once awaited, and waits for the last client; after the grace those that are left are ended, and that is
+     * EDDY_ETIMEDOUT. */
+    auto shutdown(milliseconds grace)
+    {
+        return ask([s = handle_, ms = detail::count(grace)](void *arg) {
+            return eddy_server_shutdown(s, ms, detail::plain_operation::done, arg);
+        });
+    }
+
+    /* Until it is closed and its last client is gone. */
+    auto wait_closed()
+    {
+        return ask([s = handle_](void *arg) {
+            return eddy_server_wait_closed(s, detail::plain_operation::done, arg);
+        });
+    }
+
+    void close_clients() { detail::check(eddy_server_close_clients(handle_)); }
+    void abort_clients() { detail::check(eddy_server_abort_clients(handle_)); }
+    bool is_serving() const noexcept { return eddy_server_is_serving(handle_); }
+
+    /* "127.0.0.1:8080", or a path; empty past the last, and once closed. */
+    std::string sockname(std::size_t index = 0) const
+    {
+        const char *name = eddy_server_sockname(handle_, index);
+        return name == nullptr ? "" : name;
+    }
+
+    /* The descriptor; -1 past the last, and once closed. */
+    std::intptr_t socket(std::size_t index = 0) const noexcept { return eddy_server_socket(handle_, index); }
+
+    /* The port of sockname(); 0: none. */
+    std::uint16_t port(std::size_t index = 0) const
+    {
+        const std::string name = sockname(index);
+        const std::size_t colon = name.rfind(':');
+        return colon == name.npos ? std::uint16_t{} : static_cast<std::uint16_t>(std::stoul("0" + name.substr(colon + 1)));
+    }
+
+    /* For start_server(). */
+    server(eddy_loop *loop, eddy_server *handle, std::shared_ptr<detail::listening> clients) noexcept
+        : loop_(loop), handle_(handle), clients_(std::move(clients))
+    {
+    }
+
+private:
+    template <class Start>
+    detail::awaitable<detail::plain_operation, Start> ask(Start start)
+    {
+        return { loop_, std::move(start) };
+    }
+
+    eddy_loop *loop_ = nullptr;
+    eddy_server *handle_ = nullptr;
+    std::shared_ptr<detail::listening> clients_;
+};
+
+namespace detail {
+
+constexpr const char *client_failed = "Unhandled exception in client_connected_cb";
+
+template <class F>
+struct clients : listening {
+    clients(eddy_loop *l, F function) : loop(l), client_connected(std::move(function)) {}
+    eddy_loop *loop;
+    F client_connected;
+};
+
+/* As long as it runs, what the function has captured stays. */
+template <class F>
+detached serve(std::shared_ptr<clients<F>> all, reader r, writer w)
+{
+    try {
+        co_await all->client_connected(std::move(r), std::move(w));
+    } catch (...) {
+        tell(all->loop, client_failed);
+    }
+}
+
+template <class F>
+void came(eddy_reader *r, eddy_writer *w, const eddy_error *failure, void *arg) noexcept
+{
+    if (failure != nullptr) return;
+    auto *here = static_cast<clients<F> *>(static_cast<ticket *>(arg));
+    const auto all = std::static_pointer_cast<clients<F>>(here->shared_from_this()); /* also if it ends its server */
+    reader its_reader = reader::adopt(all->loop, r);
+    writer its_writer = writer::adopt(all->loop, w);
+    try {
+        if constexpr (std::is_void_v<std::invoke_result_t<F &, reader, writer>>) {
+            all->client_connected(std::move(its_reader), std::move(its_writer));
+        } else {
+            serve<F>(all, std::move(its_reader), std::move(its_writer)).handle.resume();
+        }
+    } catch (...) {
+        tell(all->loop, client_failed);
+    }
+}
+
+/* Start: eddy_op(eddy_stream_cb came, void *arg). */
+class serve_operation : public operation {
+public:
+    using operation::operation;
+    server await_resume()
+    {
+        check_outcome();
+        return std::move(started_);
+    }
+
+    static void done(eddy_server *s, const eddy_error *failure, void *arg) noexcept
+    {
+        auto *all = static_cast<listening *>(static_cast<ticket *>(arg));
+        const std::shared_ptr<listening> kept = std::move(all->itself);
+        auto *self = ended<serve_operation>(all);
+        if (self == nullptr) return eddy_server_free(s); /* NULL: it was cancelled, as it should be */
+        if (failure == nullptr) self->started_ = server(self->loop(), s, kept);
+        self->resume(failure);
+    }
+
+private:
+    server started_;
+};
+
+template <class F, class Start>
+class [[nodiscard]] serving : public serve_operation {
+public:
+    serving(eddy_loop *loop, F client_connected, Start start)
+        : serve_operation(loop), client_connected_(std::move(client_connected)), start_(std::move(start))
+    {
+    }
+    bool await_suspend(std::coroutine_handle<> waiter)
+    {
+        idle();
+        const auto all = std::make_shared<clients<F>>(loop(), std::move(client_connected_));
+        all->itself = all;
+        const bool begun = begin(waiter, all.get(), [this](void *arg) { return start_(came<F>, arg); });
+        if (!begun) all->itself = nullptr;
+        return begun;
+    }
+
+private:
+    F client_connected_;
+    Start start_;
+};
+
+template <class F, class Start>
+auto serve_by(eddy_loop *loop, F client_connected, Start start)
+{
+    return serving<F, Start>(loop, std::move(client_connected), std::move(start));
+}
+
+} // namespace detail
+
+/* What is called with the reader and the writer of each client, which are its own: a coroutine function, or a plain one.
+ * What that throws is told to the loop's exception handler. */
+template <class F>
+concept client_function = std::invocable<F &, reader, writer>;
+
+/* server: its owner. host "": every address of this machine; port 0: any that is free, see server::port(). */
+template <client_function F>
+auto start_server(eddy_loop *loop, F client_connected, std::string host, std::uint16_t port, options with = {})
+{
+    return detail::serve_by(loop, std::move(client_connected),
+                            [loop, host = std::move(host), port, with](auto came, void *arg) {
+                                const eddy_options all = with.c();
+                                return eddy_start_server(loop, came, host.c_str(), port, &all,
+                                                         detail::serve_operation::done, arg);
+                            });
+}
+
+/* A socket file that nobody answers on is replaced; whatever else is at the path is EADDRINUSE. */
+template <client_function F>
+auto start_unix_server(eddy_loop *loop, F client_connected, std::string path, options with = {})
+{
+    return detail::serve_by(loop, std::move(client_connected),
+                            [loop, path = std::move(path), with](auto came, void *arg) {
+                                const eddy_options all = with.c();
+                                return eddy_start_unix_server(loop, came, path.c_str(), &all,
+                                                              detail::serve_operation::done, arg);
+                            });
+}
+
+/* Over a descriptor that is already listening; eddy's own once this is awaited, unless it is refused. */
+template <client_function F>
+auto start_socket_server(eddy_loop *loop, F client_connected, std::intptr_t fd, options with = {})
+{
+    return detail::serve_by(loop, std::move(client_connected),
+                            [loop, fd, with](auto came, void *arg) {
+                                const eddy_options all = with.c();
+                                return eddy_start_socket_server(loop, came, fd, &all,
+                                                                detail::serve_operation::done, arg);
+                            });
+}
+
+} // namespace eddy
+
+#endif
