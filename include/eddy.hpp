@@ -23,7 +23,10 @@
  *  5. A read gives bytes of your own, std::string. Reads of std::string_view, as in readline<std::string_view>(), copy
  *     nothing: their bytes are lent, until the coroutine suspends next.
  *  6. Everything is of one thread, the loop's, also destruction; only call_soon_threadsafe() is for all of them. Whatever
- *     takes an eddy_loop * takes an eddy::loop, which must outlive its tasks, or end them by its own end. */
+ *     takes an eddy_loop * takes an eddy::loop, which must outlive its tasks, or end them by its own end.
+ *
+ * gcc 12 has a bug: what is made within a co_await expression, from braces or as a lambda, is destroyed twice, if it has a
+ * destructor. Such as a lambda that captures a string, for start_server(): give it a name first, and std::move() it. */
 #ifndef EDDY_HPP
 #define EDDY_HPP
 
@@ -877,7 +880,7 @@ public:
         });
     }
 
-    /* The match that ends first: readuntil_any({ "\n", "\r" }). */
+    /* The match that ends first. */
     template <class Bytes = std::string>
     auto readuntil_any(std::span<const std::string_view> separators)
     {
@@ -887,10 +890,13 @@ public:
             return eddy_reader_readuntil_any(r, lent.data(), lent.size(), done, arg);
         });
     }
-    template <class Bytes = std::string>
-    auto readuntil_any(std::initializer_list<std::string_view> separators)
+
+    /* readuntil_any(",", ";"). (gcc 12 knows no lists in braces within a co_await.) */
+    template <class Bytes = std::string, std::convertible_to<std::string_view>... Separators>
+    auto readuntil_any(const Separators &...separators)
     {
-        return readuntil_any<Bytes>(std::span(separators.begin(), separators.size()));
+        const std::string_view all[] = { separators... };
+        return readuntil_any<Bytes>(std::span<const std::string_view>(all));
     }
 
     /* Bytes: all, to the end; EDDY_ELIMIT past max, and everything stays. */

@@ -35,11 +35,23 @@ struct registered {
 
 inline const char *running = "(none)";
 
+template <class Word>
+void put(std::ostream &text, const Word &word)
+{
+    text << word;
+}
+template <class Word>
+void put(std::ostream &text, const std::optional<Word> &word)
+{
+    if (word) text << *word;
+    else text << "(none)";
+}
+
 template <class... Words>
 [[noreturn]] void fail(const char *file, int line, const Words &...words)
 {
     std::ostringstream text;
-    (text << ... << words);
+    (put(text, words), ...);
     std::fprintf(stderr, "%s:%d: %s: %s\n", file, line, running, text.str().c_str());
     _exit(1);
 }
