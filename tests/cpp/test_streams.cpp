@@ -529,7 +529,9 @@ TASK(moved_owners)
 {
     auto server = co_await eddy::start_server(loop, echo, "127.0.0.1", 0);
     auto moved_server = std::move(server);
-    auto [reader, writer] = co_await eddy::open_connection(loop, "127.0.0.1", moved_server.port());
+    auto opened = co_await eddy::open_connection(loop, "127.0.0.1", moved_server.port());
+    eddy::reader &reader = opened.reader;
+    eddy::writer &writer = opened.writer;
     eddy::reader moved_reader = std::move(reader);
     eddy::writer moved_writer;
     moved_writer = std::move(writer);
