@@ -9,7 +9,7 @@ CFLAGS ?= -O2 -Wall -Wextra
 BENCH_EDDY ?= all # what builds libeddy
 
 BENCH_CORE = $(addprefix $(BENCH)/, raw eddy load heap.so feed timers)
-BENCH_PEERS = $(addprefix $(BENCH)/, libuv libevent gio asio tokio)
+BENCH_PEERS = $(addprefix $(BENCH)/, eddy-cpp libuv libevent gio asio tokio)
 BENCH_HEADER = bench/servers/server.h
 
 .PHONY: bench bench-quick bench-tls bench-counts bench-core bench-peers
@@ -58,6 +58,10 @@ $(BENCH_LIBRARY): $(BENCH_EDDY)
 
 $(BENCH)/eddy: bench/servers/eddy.c $(BENCH_HEADER) $(BENCH_LIBRARY)
 	$(bench_eddy) $(if $(shell grep eddy_loop_set_busy_poll include/eddy.h),-DBUSY_POLL)
+
+# What the C++ header costs, beside the C one.
+$(BENCH)/eddy-cpp: bench/servers/eddy.cpp include/eddy.hpp $(BENCH_LIBRARY)
+	$(CXX) $(CFLAGS) -std=c++20 -Iinclude $< -o $@ -L$(@D)/lib -l:libeddy.so.0 -Wl,-rpath,'$$ORIGIN/lib' -pthread
 
 $(BENCH)/feed $(BENCH)/timers: $(BENCH)/%: bench/%.c $(BENCH_LIBRARY)
 	$(bench_eddy)

@@ -46,6 +46,9 @@ PEERS = {
     "eddy": (["eddy"], [], "line"),
     "eddy-drain": (["eddy"], [], "drain"),
     "eddy-busy": (["eddy"], ["busy"], "line"),
+    "eddy-cpp": (["eddy-cpp"], [], "line"),
+    "eddy-cpp-drain": (["eddy-cpp"], [], "drain"),
+    "eddy-cpp-own": (["eddy-cpp"], ["own"], "line"),
     "libuv": (["libuv"], [], "line"),
     "libuv-try": (["libuv"], ["try"], "line"),
     "libuv-batch": (["libuv"], ["batch"], "line"),
@@ -59,7 +62,8 @@ PEERS = {
     "python-eddy-loop": (PYTHON, ["eddy", "loop"], "line"),
     "python-eddy-uvloop": (PYTHON, ["eddy", "uvloop"], "line"),
 }
-ONLY = {"eddy-drain": {"A64", "B16"}, "eddy-busy": {"A1"}}
+ONLY = {"eddy-drain": {"A64", "B16"}, "eddy-busy": {"A1"}, "eddy-cpp": {"A64", "B16", "D"},
+        "eddy-cpp-drain": {"A64", "B16"}, "eddy-cpp-own": {"A64", "B16"}}
 LINES_ONLY = {"libuv-batch"}
 
 # The server's mode, and what the load does.

@@ -11,22 +11,26 @@
  *
  * The words are those of eddy.h, and so are the rules at its top. What is more:
  *
- *  1. What starts something returns an awaitable, which begins when it is awaited. Whatever suspends is resumed from
- *     within the loop's run.
- *  2. Who destroys, cancels: an awaitable, or a task, that is destroyed while it waits cancels what it waits for, and
- *     nobody is resumed. A read that was cancelled has lost nothing, and its reader can be read from again from the
- *     loop's next round (after co_await eddy::sleep(loop, 0ms), if need be).
- *  3. loop, reader, writer and server own what they are named after, and free it: only moved, never copied. One that was
- *     moved from is empty: whatever is asked of it is refused with EDDY_ESTALE, as of a handle that was freed.
- *  4. What eddy.h tells by a negative code or by an error is an eddy::error, thrown. Exceptions never pass through C: one
- *     that leaves a task is thrown where the task is awaited, or else told to the loop's exception handler.
- *  5. A read gives bytes of your own, std::string. Reads of std::string_view, as in readline<std::string_view>(), copy
- *     nothing: their bytes are lent, until the coroutine suspends next.
- *  6. Everything is of one thread, the loop's, also destruction; only call_soon_threadsafe() is for all of them. Whatever
- *     takes an eddy_loop * takes an eddy::loop, which must outlive its tasks, or end them by its own end.
+ *  1. What starts something returns an awaitable, which begins when it is awaited. Whatever suspends is
+ *     resumed from within the loop's run.
+ *  2. Who destroys, cancels: an awaitable, or a task, that is destroyed while it waits cancels what it waits
+ *     for, and nobody is resumed. A read that was cancelled has lost nothing, and its reader can be read from
+ *     again from the loop's next round (after co_await eddy::sleep(loop, 0ms), if need be).
+ *  3. loop, reader, writer and server own what they are named after, and free it: only moved, never copied.
+ *     One that was moved from is empty: whatever is asked of it is refused with EDDY_ESTALE, as of a handle
+ *     that was freed.
+ *  4. What eddy.h tells by a negative code or by an error is an eddy::error, thrown. Exceptions never pass
+ *     through C: one that leaves a task is thrown where the task is awaited, or else told to the loop's
+ *     exception handler.
+ *  5. A read gives bytes of your own, std::string. Reads of std::string_view, as in
+ *     readline<std::string_view>(), copy nothing: their bytes are lent, until the coroutine suspends next.
+ *  6. Everything is of one thread, the loop's, also destruction; only call_soon_threadsafe() is for all of
+ *     them. Whatever takes an eddy_loop * takes an eddy::loop, which must outlive its tasks, or end them by
+ *     its own end.
  *
- * gcc 12 has a bug: what is made within a co_await expression, from braces or as a lambda, is destroyed twice, if it has a
- * destructor. Such as a lambda that captures a string, for start_server(): give it a name first, and std::move() it. */
+ * gcc 12 has a bug: what is made within a co_await expression, from braces or as a lambda, is destroyed
+ * twice, if it has a destructor. Such as a lambda that captures a string, for start_server(): give it a name
+ * first, and std::move() it. */
 #ifndef EDDY_HPP
 #define EDDY_HPP
 
@@ -38,6 +42,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <functional>
 #include <initializer_list>
@@ -203,8 +208,8 @@ struct promise<void> : promise_base {
 
 } // namespace detail
 
-/* A coroutine that gives a T, or throws. It begins when it is awaited, or by start(). Destroyed, it is cancelled, wherever
- * it waits: what lives in it is destroyed, as at the end of its scope. */
+/* A coroutine that gives a T, or throws. It begins when it is awaited, or by start(). Destroyed, it is
+ * cancelled, wherever it waits: what lives in it is destroyed, as at the end of its scope. */
 template <class T = void>
 class [[nodiscard]] task {
 public:
@@ -228,7 +233,8 @@ public:
     explicit operator bool() const noexcept { return static_cast<bool>(handle_); }
     bool done() const noexcept { return handle_ && handle_.done(); }
 
-    /* Begins it now, up to where it waits first: so that several go on at a time, each to be awaited later. */
+    /* Begins it now, up to where it waits first: so that several go on at a time, each to be awaited
+     * later. */
     void start()
     {
         if (!handle()->started) begin(std::noop_coroutine()).resume();
@@ -299,12 +305,12 @@ struct detached {
     std::coroutine_handle<> handle;
 };
 
-/* ---- operations: what can be awaited of C --------------------------------------------------------------- */
+/* ---- operations: what can be awaited of C -------------------------------------------------------------- */
 
 class operation;
 
-/* The argument of an operation's callback. It lives until the callback has run, as C's promise is; the coroutine that waits
- * may be gone before, and then nobody is. */
+/* The argument of an operation's callback. It lives until the callback has run, as C's promise is; the
+ * coroutine that waits may be gone before, and then nobody is. */
 struct ticket {
     operation *waiting = nullptr;
     ticket *next = nullptr;
@@ -351,8 +357,8 @@ public:
     operation(operation &&other) noexcept : loop_(other.loop_) {}
     operation &operator=(operation &&) = delete;
 
-    /* While it waits, from elsewhere: who waits gets EDDY_ECANCELED, in the next round. False: it does not wait, or it is
-     * decided already. */
+    /* While it waits, from elsewhere: who waits gets EDDY_ECANCELED, in the next round. False: it does not
+     * wait, or it is decided already. */
     bool cancel() noexcept { return ticket_ != nullptr && eddy_loop_cancel(loop_, receipt_) == 0; }
 
     bool await_ready() const noexcept { return false; }
@@ -478,7 +484,7 @@ inline auto soon(eddy_loop *loop)
         loop, [loop](void *arg) { return eddy_loop_call_soon(loop, plain_operation::done, arg); });
 }
 
-/* ---- functions that are called --------------------------------------------------------------------------- */
+/* ---- functions that are called ------------------------------------------------------------------------- */
 
 template <class F>
 void call(eddy_loop *loop, const eddy_error *failure, void *arg) noexcept
@@ -558,8 +564,8 @@ public:
     /* Until nothing is left to wait for, or stop(). */
     void run() { detail::check(eddy_loop_run(handle_)); }
 
-    /* Until the task is done: what it gave, or threw. EDDY_ESTATE: stop() was first, or there was nothing left to wait for
-     * that could go on with it. asyncio: run_until_complete(). */
+    /* Until the task is done: what it gave, or threw. EDDY_ESTATE: stop() was first, or there was nothing
+     * left to wait for that could go on with it. asyncio: run_until_complete(). */
     template <class T>
     T run(task<T> job)
     {
@@ -586,12 +592,13 @@ public:
     void stop() { detail::check(eddy_loop_stop(handle_)); }
     bool is_running() const noexcept { return eddy_loop_is_running(handle_); }
 
-    /* Let go of this thread, and belong to the thread that calls this: while nothing runs, and with all that waits. */
+    /* Let go of this thread, and belong to the thread that calls this: while nothing runs, and with all that
+     * waits. */
     void detach() { detail::check(eddy_loop_detach(handle_)); }
     void attach() { detail::check(eddy_loop_attach(handle_)); }
 
-    /* f() in the next round; at some time, or never: milliseconds::max(). What it throws is told to the exception handler.
-     * The receipt is for cancel(): then f is destroyed, and not called. */
+    /* f() in the next round; at some time, or never: milliseconds::max(). What it throws is told to the
+     * exception handler. The receipt is for cancel(): then f is destroyed, and not called. */
     template <std::invocable F>
     eddy_op call_soon(F f)
     {
@@ -623,8 +630,8 @@ public:
         return code == EDDY_ESTALE ? false : detail::check(code) == 0;
     }
 
-    /* Who is told of what nobody waits for; the error is NULL if there is none. Empty: the default one, which prints a line
-     * on standard error, as is done with what this one throws. */
+    /* Who is told of what nobody waits for; the error is NULL if there is none. Empty: the default one, which
+     * prints a line on standard error, as is done with what this one throws. */
     using exception_handler = std::function<void(const char *message, const error *cause)>;
     void set_exception_handler(exception_handler handler)
     {
@@ -680,8 +687,9 @@ private:
     std::unique_ptr<exception_handler> handler_;
 };
 
-/* Begins the task in the loop's next round, and lets go of it: it lives until it is done, or the loop is freed. What it
- * throws is told to the loop's exception handler, but for EDDY_ECANCELED. asyncio: create_task(). */
+/* Begins the task in the loop's next round, and lets go of it: it lives until it is done, or the loop is
+ * freed. What it throws is told to the loop's exception handler, but for EDDY_ECANCELED. asyncio:
+ * create_task(). */
 template <class T>
 void spawn(eddy_loop *loop, task<T> job)
 {
@@ -694,7 +702,8 @@ void spawn(eddy_loop *loop, task<T> job)
 
 /* ---- time ---------------------------------------------------------------------------------------------- */
 
-/* co_await sleep(loop, 100ms): never shorter. 0: the next round that a timer is looked at in. max(): until it is cancelled. */
+/* co_await sleep(loop, 100ms): never shorter. 0: the next round that a timer is looked at in. max(): until it
+ * is cancelled. */
 inline auto sleep(eddy_loop *loop, milliseconds time)
 {
     return detail::await<detail::plain_operation>(loop, [loop, ms = detail::count(time)](void *arg) {
@@ -708,7 +717,8 @@ template <class A>
 decltype(auto) awaiter_of(A &&a)
 {
     if constexpr (requires { std::forward<A>(a).operator co_await(); }) return std::forward<A>(a).operator co_await();
-    else if constexpr (requires { operator co_await(std::forward<A>(a)); }) return operator co_await(std::forward<A>(a));
+    else if constexpr (requires { operator co_await(std::forward<A>(a)); })
+        return operator co_await(std::forward<A>(a));
     else return std::forward<A>(a);
 }
 template <class A>
@@ -765,9 +775,9 @@ private:
 
 } // namespace detail
 
-/* The result of what is awaited, a task or anything else; EDDY_ETIMEDOUT if that takes longer: then it is destroyed, and so
- * cancelled, before that is thrown. Bytes that were not read by then are still there to be read. For every read of a
- * reader, reader::set_timeout() is cheaper. asyncio: wait_for(). */
+/* The result of what is awaited, a task or anything else; EDDY_ETIMEDOUT if that takes longer: then it is
+ * destroyed, and so cancelled, before that is thrown. Bytes that were not read by then are still there to be
+ * read. For every read of a reader, reader::set_timeout() is cheaper. asyncio: wait_for(). */
 template <class Awaitable>
 auto with_timeout(eddy_loop *loop, milliseconds time, Awaitable awaitable)
 {
@@ -813,7 +823,8 @@ public:
 
 } // namespace detail
 
-/* Bytes is std::string, or std::string_view for what is lent, or whatever else is made of a pointer and a length. */
+/* Bytes is std::string, or std::string_view for what is lent, or whatever else is made of a pointer and a
+ * length. */
 class reader {
 public:
     reader() noexcept = default;
@@ -849,15 +860,16 @@ public:
     eddy_reader *release() noexcept { return std::exchange(handle_, nullptr); }
     explicit operator bool() const noexcept { return handle_ != nullptr; }
 
-    /* std::optional<Bytes>: what is there, at least 1 byte and at most n, or everything; none: the end of the stream. */
+    /* std::optional<Bytes>: what is there, at least 1 byte and at most n, or everything; none: the end of the
+     * stream. */
     template <class Bytes = std::string>
     auto read(std::size_t n = EDDY_UNTIL_EOF)
     {
         return ask<std::optional<Bytes>>([r = handle_, n](void *arg) { return eddy_reader_read(r, n, done, arg); });
     }
 
-    /* std::optional<Bytes>: a line with its newline, without one at the end of the stream; then none. Longer than the
-     * limit: EDDY_ELIMIT, once, and all of that line is skipped. */
+    /* std::optional<Bytes>: a line with its newline, without one at the end of the stream; then none. Longer
+     * than the limit: EDDY_ELIMIT, once, and all of that line is skipped. */
     template <class Bytes = std::string>
     auto readline()
     {
@@ -871,7 +883,8 @@ public:
         return ask<Bytes>([r = handle_, n](void *arg) { return eddy_reader_readexactly(r, n, done, arg); });
     }
 
-    /* Bytes, with the separator; EDDY_EINCOMPLETE. Further off than the limit: EDDY_ELIMIT, and everything stays. */
+    /* Bytes, with the separator; EDDY_EINCOMPLETE. Further off than the limit: EDDY_ELIMIT, and everything
+     * stays. */
     template <class Bytes = std::string>
     auto readuntil(std::string_view separator)
     {
@@ -884,7 +897,8 @@ public:
     template <class Bytes = std::string>
     auto readuntil_any(std::span<const std::string_view> separators)
     {
-        return ask<Bytes>([r = handle_, all = std::vector<std::string>(separators.begin(), separators.end())](void *arg) {
+        std::vector<std::string> kept(separators.begin(), separators.end());
+        return ask<Bytes>([r = handle_, all = std::move(kept)](void *arg) {
             std::vector<eddy_bytes> lent;
             for (const std::string &one : all) lent.push_back({ one.data(), one.size() });
             return eddy_reader_readuntil_any(r, lent.data(), lent.size(), done, arg);
@@ -906,7 +920,8 @@ public:
         return ask<Bytes>([r = handle_, max](void *arg) { return eddy_reader_readall(r, max, done, arg); });
     }
 
-    /* The stream has ended, and nothing is left of it. False of an empty reader, of which the exception handler is told. */
+    /* The stream has ended, and nothing is left of it. False of an empty reader, of which the exception
+     * handler is told. */
     bool at_eof() const noexcept { return eddy_reader_at_eof(handle_); }
 
     /* A look at what has come and is not asked for; lent until the next call. */
@@ -977,15 +992,16 @@ public:
         return *this;
     }
 
-    /* eddy_writer_free(): closes the connection, after what is gathered has gone out, and frees its reader. */
+    /* eddy_writer_free(): closes the connection, after what is gathered has gone out, and frees its
+     * reader. */
     ~writer() { eddy_writer_free(handle_); }
 
     eddy_writer *get() const noexcept { return handle_; }
     eddy_writer *release() noexcept { return std::exchange(handle_, nullptr); }
     explicit operator bool() const noexcept { return handle_ != nullptr; }
 
-    /* Never waits, and never fails for the network's sake. True: taken, but time to drain. EDDY_ESTATE after close() and
-     * after write_eof(). */
+    /* Never waits, and never fails for the network's sake. True: taken, but time to drain. EDDY_ESTATE after
+     * close() and after write_eof(). */
     bool write(std::string_view bytes)
     {
         return detail::check(eddy_writer_write(handle_, bytes.data(), bytes.size())) > 0;
@@ -1008,7 +1024,8 @@ public:
         return writelines(std::span(lines.begin(), lines.size()));
     }
 
-    /* Until there is room again; at once, that is next, where there is. EDDY_ELOST when the connection is gone, or goes. */
+    /* Until there is room again; at once, that is next, where there is. EDDY_ELOST when the connection is
+     * gone, or goes. */
     auto drain()
     {
         return ask([w = handle_](void *arg) { return eddy_writer_drain(w, detail::plain_operation::done, arg); });
@@ -1023,7 +1040,8 @@ public:
     void abort() { detail::check(eddy_writer_abort(handle_)); }
     bool is_closing() const noexcept { return eddy_writer_is_closing(handle_); }
 
-    /* Until the connection is closed or lost: EDDY_ELOST when the network took it. It may be awaited after the owner is gone. */
+    /* Until the connection is closed or lost: EDDY_ELOST when the network took it. It goes on when the owner
+     * is destroyed. */
     auto wait_closed()
     {
         return ask([w = handle_](void *arg) {
@@ -1031,7 +1049,8 @@ public:
         });
     }
 
-    /* Of each drain from now on, and of what close has left to send: EDDY_ETIMEDOUT. 0 or max(): none, the default. */
+    /* Of each drain from now on, and of what close has left to send: EDDY_ETIMEDOUT. 0 or max(): none, the
+     * default. */
     void set_timeout(milliseconds time) { detail::check(eddy_writer_set_timeout(handle_, detail::count(time))); }
 
     void set_write_buffer_limits(std::size_t high = SIZE_MAX, std::size_t low = SIZE_MAX)
@@ -1061,8 +1080,9 @@ private:
 
 /* ---- opening ------------------------------------------------------------------------------------------- */
 
-/* eddy_options, to be written in braces: { .limit = 1024 }. 0 is the default. Text must stay until the operation has
- * begun. (Nothing here may have a destructor: gcc 12 runs it once too often for braces within a co_await.) */
+/* eddy_options, to be written in braces: { .limit = 1024 }. 0 is the default. Text must stay until the
+ * operation has begun. (Nothing here may have a destructor: gcc 12 runs it once too often for braces within a
+ * co_await.) */
 struct options {
     std::size_t limit = 0;
     const char *local_host = nullptr;
@@ -1160,7 +1180,8 @@ inline auto open_socket(eddy_loop *loop, std::intptr_t fd, options with = {})
 
 namespace detail {
 
-/* The argument of both callbacks of a server: it lives as long as the server's owner, and each client's coroutine. */
+/* The argument of both callbacks of a server: it lives as long as the server's owner, and each client's
+ * coroutine. */
 struct listening : ticket, std::enable_shared_from_this<listening> {
     std::shared_ptr<listening> itself; /* until it is known whether the server has started */
 };
@@ -1203,8 +1224,8 @@ public:
     /* No new clients, from this moment; the present ones stay. */
     void close() { detail::check(eddy_server_close(handle_)); }
 
-    /* Closes it once awaited, and waits for the last client; after the grace those that are left are ended, and that is
-     * EDDY_ETIMEDOUT. */
+    /* Closes it once awaited, and waits for the last client; after the grace those that are left are ended,
+     * and that is EDDY_ETIMEDOUT. */
     auto shutdown(milliseconds grace)
     {
         return ask([s = handle_, ms = detail::count(grace)](void *arg) {
@@ -1234,12 +1255,13 @@ public:
     /* The descriptor; -1 past the last, and once closed. */
     std::intptr_t socket(std::size_t index = 0) const noexcept { return eddy_server_socket(handle_, index); }
 
-    /* The port of sockname(); 0: none. */
+    /* The port of sockname(), of a TCP server; 0: none. */
     std::uint16_t port(std::size_t index = 0) const
     {
         const std::string name = sockname(index);
         const std::size_t colon = name.rfind(':');
-        return colon == name.npos ? std::uint16_t{} : static_cast<std::uint16_t>(std::stoul("0" + name.substr(colon + 1)));
+        if (colon == name.npos) return 0;
+        return static_cast<std::uint16_t>(std::strtoul(name.c_str() + colon + 1, nullptr, 10));
     }
 
     /* For start_server(). */
@@ -1355,8 +1377,8 @@ auto serve_by(eddy_loop *loop, F client_connected, Start start)
 
 } // namespace detail
 
-/* What is called with the reader and the writer of each client, which are its own: a coroutine function, or a plain one.
- * What that throws is told to the loop's exception handler. */
+/* What is called with the reader and the writer of each client, which are its own: a coroutine function, or a
+ * plain one. What that throws is told to the loop's exception handler. */
 template <class F>
 concept client_function = std::invocable<F &, reader, writer>;
 

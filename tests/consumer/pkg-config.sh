@@ -1,4 +1,4 @@
-# pkg-config.sh <C|CXX> <shared|static> <scratch> <compiler> <libdir>: the compile line of the README, and run it.
+# pkg-config.sh <C|CXX|CXX20> <shared|static> <scratch> <compiler> <libdir>: the compile line of the README, and run it.
 set -eu
 language=$1 kind=$2 scratch=$3 compiler=$4 libdir=$5
 tree=$scratch/$language-$kind
@@ -12,12 +12,14 @@ if [ "$kind" = static ]; then
     rm "$tree/$libdir"/libeddy.so*
 fi
 as_is=
+source=consumer.c
 if [ "$language" = CXX ]; then as_is="-x c++"; fi
+if [ "$language" = CXX20 ]; then as_is="-std=c++20" source=consumer.cpp; fi
 program=$tree/consumer
 here=$(dirname "$0")
 set -x
 # shellcheck disable=SC2046,SC2086 # words are meant
-"$compiler" -Wall -Wextra -Werror $as_is "$here/consumer.c" -x none -o "$program" \
+"$compiler" -Wall -Wextra -Werror $as_is "$here/$source" -x none -o "$program" \
     $(pkg-config $static --cflags --libs eddy)
 "$program"
 [ "$(pkg-config --modversion eddy)" = "$(sed -n 's/^Version: //p' "$tree/$libdir/pkgconfig/eddy.pc")" ]
