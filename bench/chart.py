@@ -17,7 +17,8 @@ TITLES = {
     "E": "memory per idle connection",
 }
 NAMES = {"libuv-try": "libuv, try_write", "libuv-batch": "libuv, batched",
-         "gio": "GIO", "asio": "Asio", "eddy-drain": "eddy, with drain", "eddy-busy": "eddy, busy poll"}
+         "gio": "GIO", "asio": "Asio", "eddy-drain": "eddy, with drain", "eddy-busy": "eddy, busy poll",
+         "eddy-cpp": "eddy.hpp", "eddy-cpp-drain": "eddy.hpp, drain", "eddy-cpp-own": "eddy.hpp, copied"}
 
 WIDTH, COLUMNS, GAP = 960, 3, 28
 LABEL, NUMBER, BAR, STEP = 104, 44, 11, 17

@@ -345,6 +345,15 @@ TASK(with_timeout_destroys_what_takes_too_long)
     CHECK_EQ(co_await code_of(eddy::with_timeout(loop, 1ms, eddy::sleep(loop, 1h))), EDDY_ETIMEDOUT);
 }
 
+TASK(a_timeout_that_is_kept_is_over_with_its_job)
+{
+    auto kept = eddy::with_timeout(loop, 10ms, later(loop, 5));
+    CHECK_EQ(co_await kept, 5);
+    const auto began = loop.time();
+    co_await eddy::sleep(loop, 30ms); // nobody is resumed by the clock meanwhile
+    CHECK(loop.time() - began >= 30ms);
+}
+
 TASK(timeouts_within_timeouts)
 {
     const auto nested = [](eddy_loop *l, eddy::milliseconds outer, eddy::milliseconds inner) {
