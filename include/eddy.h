@@ -342,7 +342,7 @@ eddy_op eddy_reader_readall(eddy_reader *reader, size_t max, eddy_read_cb cb, vo
 eddy_op eddy_reader_peek(eddy_reader *reader, size_t n, eddy_read_cb cb, void *arg);
 
 /* As eddy_reader_read(), into memory of yours, without a copy where that can be. Leave it alone until cb has
- * run. */
+ * run, or the read is cancelled. */
 eddy_op eddy_reader_read_into(eddy_reader *reader, void *buffer, size_t n, eddy_read_cb cb, void *arg);
 
 /* The stream has ended, and nothing is left of it. */

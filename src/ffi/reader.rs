@@ -172,12 +172,13 @@ pub extern "C" fn eddy_reader_peek(
 }
 
 /// As eddy_reader_read(), into memory of yours, without a copy where that can be. Leave it alone until cb has
-/// run.
+/// run, or the read is cancelled.
 ///
 /// The callback's bytes lie there, and no NUL follows them.
 ///
 /// # Safety
-/// `n` bytes can be written to at `buffer`, and are nobody else's, until the callback has run.
+/// `n` bytes can be written to at `buffer`, and are nobody else's, until the callback has run, or eddy_loop_cancel() has
+/// said that it will run with EDDY_ECANCELED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn eddy_reader_read_into(
     reader: *mut eddy_reader,
