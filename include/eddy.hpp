@@ -16,26 +16,29 @@
  *  2. Who destroys, cancels: an awaitable, or a task, that is destroyed while it waits cancels what it waits
  *     for, and nobody is resumed. A read that was cancelled has lost nothing, and its reader can be read from
  *     again from the loop's next round (after co_await eddy::sleep(loop, 0ms), if need be).
- *  3. loop, reader, writer and server own what they are named after, and free it: only moved, never copied.
- *     One that was moved from is empty: whatever is asked of it is refused with EDDY_ESTALE, as of a handle
- *     that was freed.
+ *  3. loop, reader, writer, server and tls own what they are named after, and free it: only moved, never
+ *     copied. One that was moved from is empty: whatever is asked of it is refused with EDDY_ESTALE, as of a
+ *     handle that was freed. handle() is what it owns, for whatever of eddy.h is not wrapped here, such as
+ *     eddy_writer_transport(writer.handle()); reader::adopt() and writer::adopt() own what C has made.
  *  4. What eddy.h tells by a negative code or by an error is an eddy::error, thrown. Exceptions never pass
  *     through C: one that leaves a task is thrown where the task is awaited, or else told to the loop's
  *     exception handler.
  *  5. A read gives bytes of your own, std::string. Reads of std::string_view, as in
  *     readline<std::string_view>(), copy nothing: their bytes are lent, until the coroutine suspends next.
- *  6. Everything is of one thread, the loop's, also destruction; only call_soon_threadsafe() is for all of
- *     them. Whatever takes an eddy_loop * takes an eddy::loop, which must outlive its tasks, or end them by
- *     its own end.
+ *  6. Everything is of one thread, the loop's, also destruction; only call_soon_threadsafe(), and settings of
+ *     TLS, are for all of them. Whatever takes an eddy_loop * takes an eddy::loop, which must outlive its
+ *     tasks, or end them by its own end.
  *
- * gcc 12 has a bug: what is made within a co_await expression, from braces or as a lambda, is destroyed
+ * gcc 12 has two bugs. What is made within a co_await expression, from braces or as a lambda, is destroyed
  * twice, if it has a destructor. Such as a lambda that captures a string, for start_server(): give it a name
- * first, and std::move() it. */
+ * first, and std::move() it. And a coroutine that declares no variable, but has a co_await in a condition, as
+ * in `if (!co_await reader.readline()) ...`, does nothing at all: give its result a name. */
 #ifndef EDDY_HPP
 #define EDDY_HPP
 
 #include <eddy.h>
 
+#include <array>
 #include <chrono>
 #include <concepts>
 #include <coroutine>
@@ -46,6 +49,7 @@
 #include <exception>
 #include <functional>
 #include <initializer_list>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -117,6 +121,22 @@ Code check(Code code)
 {
     if (code < 0) [[unlikely]] refuse(static_cast<int>(code));
     return code;
+}
+
+/* For calls that have no code to tell by that they were refused: a call that has one is asked first, for
+ * nothing. */
+inline eddy_loop *good(eddy_loop *loop)
+{
+    const eddy_op op = eddy_loop_call_soon(loop, nullptr, nullptr);
+    if (op != EDDY_EINVAL) [[unlikely]] refuse(static_cast<int>(op));
+    return loop;
+}
+template <class Handle>
+Handle *good(eddy_loop *loop, Handle *handle)
+{
+    if (handle == nullptr) [[unlikely]] refuse(EDDY_ESTALE);
+    good(loop);
+    return handle;
 }
 
 /* Within a catch: tells the loop's exception handler. What was cancelled is no news. */
@@ -509,6 +529,31 @@ auto call_by(F f, const Start &start)
     return code;
 }
 
+/* The same for an eddy_fn. */
+template <class F>
+struct kept {
+    eddy_loop *loop;
+    F f;
+};
+
+template <class F>
+auto keep(eddy_loop *loop, F f)
+{
+    static_assert(std::is_void_v<std::invoke_result_t<F &>>, "a task would never begin: spawn() it");
+    return std::make_unique<kept<F>>(kept<F>{ loop, std::move(f) });
+}
+
+template <class F>
+void release(void *arg) noexcept
+{
+    const std::unique_ptr<kept<F>> called(static_cast<kept<F> *>(arg));
+    try {
+        called->f();
+    } catch (...) {
+        tell(called->loop, "Unhandled exception in a callback");
+    }
+}
+
 template <class T>
 detached run_detached(eddy_loop *loop, task<T> job, const char *what)
 {
@@ -538,28 +583,26 @@ public:
         if (handle_ == nullptr) detail::refuse(EDDY_EFULL);
     }
     loop(loop &&other) noexcept
-        : handle_(std::exchange(other.handle_, nullptr)), handler_(std::move(other.handler_))
+        : handle_(std::exchange(other.handle_, nullptr)), handlers_(std::move(other.handlers_))
     {
     }
     loop &operator=(loop &&other) noexcept
     {
         const loop old = std::move(*this);
         handle_ = std::exchange(other.handle_, nullptr);
-        handler_ = std::move(other.handler_);
+        handlers_ = std::move(other.handlers_);
         return *this;
     }
 
     /* eddy_loop_free(): who waits for something of it is resumed, with EDDY_ECANCELED. */
     ~loop()
     {
-        /* On another thread it is refused, and the handler still needed. */
-        if (handler_ && eddy_loop_set_exception_handler(handle_, told, handler_.get()) == EDDY_ETHREAD)
-            static_cast<void>(handler_.release());
+        if (handlers_ && handle_ != nullptr) part_with_handlers();
         eddy_loop_free(handle_);
     }
 
     operator eddy_loop *() const noexcept { return handle_; }
-    eddy_loop *get() const noexcept { return handle_; }
+    eddy_loop *handle() const noexcept { return handle_; }
 
     /* Until nothing is left to wait for, or stop(). */
     void run() { detail::check(eddy_loop_run(handle_)); }
@@ -590,7 +633,7 @@ public:
     }
 
     void stop() { detail::check(eddy_loop_stop(handle_)); }
-    bool is_running() const noexcept { return eddy_loop_is_running(handle_); }
+    bool is_running() const { return eddy_loop_is_running(detail::good(handle_)); }
 
     /* Let go of this thread, and belong to the thread that calls this: while nothing runs, and with all that
      * waits. */
@@ -630,14 +673,34 @@ public:
         return code == EDDY_ESTALE ? false : detail::check(code) == 0;
     }
 
+    /* f() from the loop when the process has got this signal; it replaces the one that was there. What it
+     * throws is told to the exception handler. */
+    template <std::invocable F>
+    void add_signal_handler(int signum, F f)
+    {
+        static_assert(std::is_void_v<std::invoke_result_t<F &>>, "a task would never begin: spawn() it");
+        auto kept = detail::keep(handle_, signal_handler(std::move(f)));
+        auto &place = handlers().signals[signum];
+        detail::check(eddy_loop_add_signal_handler(handle_, signum, signaled, kept.get()));
+        place = std::move(kept);
+    }
+
+    /* EDDY_ESTATE: there is none. */
+    void remove_signal_handler(int signum)
+    {
+        detail::check(eddy_loop_remove_signal_handler(handle_, signum));
+        handlers().signals.erase(signum);
+    }
+
     /* Who is told of what nobody waits for; the error is NULL if there is none. Empty: the default one, which
      * prints a line on standard error, as is done with what this one throws. */
     using exception_handler = std::function<void(const char *message, const error *cause)>;
     void set_exception_handler(exception_handler handler)
     {
         auto kept = handler ? std::make_unique<exception_handler>(std::move(handler)) : nullptr;
+        auto &place = handlers().exception;
         detail::check(eddy_loop_set_exception_handler(handle_, kept ? told : nullptr, kept.get()));
-        handler_ = std::move(kept);
+        place = std::move(kept);
     }
     void call_exception_handler(const std::string &message, int code = 0)
     {
@@ -645,18 +708,64 @@ public:
     }
 
     /* Since the loop was made. */
-    milliseconds time() const noexcept { return milliseconds(eddy_loop_time(handle_)); }
+    milliseconds time() const { return milliseconds(eddy_loop_time(detail::good(handle_))); }
 
-    /* For another loop to watch, and how long it may sleep; -1: no bound. */
-    int fd() const noexcept { return eddy_loop_fd(handle_); }
-    int timeout() const noexcept { return eddy_loop_timeout(handle_); }
+    /* For tests: time stands still while the loop has something to do, and when it is idle jumps to the next
+     * timer. EDDY_ESTATE: something has been timed on it already. */
+    void set_clock(bool virtual_clock) { detail::check(eddy_loop_set_clock(handle_, virtual_clock)); }
 
+    /* For another loop to watch, and how many milliseconds it may sleep; -1: no bound. */
+    int fd() const { return eddy_loop_fd(detail::good(handle_)); }
+    int timeout() const { return eddy_loop_timeout(detail::good(handle_)); }
+
+    /* Before it sleeps, look for events this long. */
     void set_busy_poll(std::chrono::microseconds time)
     {
         detail::check(eddy_loop_set_busy_poll(handle_, static_cast<std::uint64_t>(time.count())));
     }
 
+    /* What it has done since it was made. */
+    eddy_stats stats() const
+    {
+        eddy_stats all{};
+        all.size = sizeof all;
+        detail::check(eddy_loop_stats(handle_, &all));
+        return all;
+    }
+
+    /* Tells the exception handler of callbacks that take so long, and, when the loop is freed, of what is
+     * still waiting or open. 0: off. */
+    void set_debug(milliseconds slow_callback)
+    {
+        detail::check(eddy_loop_set_debug(handle_, detail::count(slow_callback)));
+    }
+
 private:
+    using signal_handler = std::function<void()>;
+
+    /* What C calls any number of times. */
+    struct standing {
+        std::unique_ptr<exception_handler> exception;
+        std::map<int, std::unique_ptr<detail::kept<signal_handler>>> signals;
+    };
+
+    standing &handlers()
+    {
+        if (!handlers_) handlers_ = std::make_unique<standing>();
+        return *handlers_;
+    }
+
+    /* Freed within its run the loop ends after that, and goes on without them; on another thread it does not
+     * end, and keeps them. */
+    void part_with_handlers() noexcept
+    {
+        const eddy_op op = eddy_loop_call_soon(handle_, nullptr, nullptr);
+        if (op == EDDY_ETHREAD) static_cast<void>(handlers_.release());
+        if (op != EDDY_EINVAL || !eddy_loop_is_running(handle_)) return;
+        eddy_loop_set_exception_handler(handle_, nullptr, nullptr);
+        for (const auto &[signum, kept] : handlers_->signals) eddy_loop_remove_signal_handler(handle_, signum);
+    }
+
     template <class T>
     static task<> to_the_end(eddy_loop *loop, task<T> &job)
     {
@@ -673,8 +782,8 @@ private:
 
     static void told(eddy_loop *, const char *message, const eddy_error *lent, void *arg) noexcept
     {
-        const exception_handler handler = *static_cast<exception_handler *>(arg); /* it may set another */
         try {
+            const exception_handler handler = *static_cast<exception_handler *>(arg); /* it may set another */
             if (lent == nullptr) return handler(message, nullptr);
             const error cause(lent);
             handler(message, &cause);
@@ -683,8 +792,20 @@ private:
         }
     }
 
+    static void signaled(void *arg) noexcept
+    {
+        const auto *kept = static_cast<detail::kept<signal_handler> *>(arg);
+        eddy_loop *const loop = kept->loop;
+        try {
+            const signal_handler f = kept->f; /* it may set another */
+            f();
+        } catch (...) {
+            detail::tell(loop, "Unhandled exception in a signal handler");
+        }
+    }
+
     eddy_loop *handle_;
-    std::unique_ptr<exception_handler> handler_;
+    std::unique_ptr<standing> handlers_;
 };
 
 /* Begins the task in the loop's next round, and lets go of it: it lives until it is done, or the loop is
@@ -804,6 +925,17 @@ protected:
     std::string_view lent_;
 };
 
+/* How many bytes; 0 at the end of the stream. */
+class read_count : public read_operation {
+public:
+    using read_operation::read_operation;
+    std::size_t await_resume() const
+    {
+        check_outcome();
+        return lent_.size();
+    }
+};
+
 /* Bytes; or std::optional of them: none at the end of the stream. */
 template <class Result>
 class read_as : public read_operation {
@@ -856,7 +988,7 @@ public:
     /* eddy_reader_free(): what comes for it from now on goes nowhere; its writer goes on. */
     ~reader() { eddy_reader_free(handle_); }
 
-    eddy_reader *get() const noexcept { return handle_; }
+    eddy_reader *handle() const noexcept { return handle_; }
     eddy_reader *release() noexcept { return std::exchange(handle_, nullptr); }
     explicit operator bool() const noexcept { return handle_ != nullptr; }
 
@@ -920,15 +1052,30 @@ public:
         return ask<Bytes>([r = handle_, max](void *arg) { return eddy_reader_readall(r, max, done, arg); });
     }
 
-    /* The stream has ended, and nothing is left of it. False of an empty reader, of which the exception
-     * handler is told. */
-    bool at_eof() const noexcept { return eddy_reader_at_eof(handle_); }
+    /* Bytes: n, which stay for the next read; EDDY_EINCOMPLETE, and what there is stays too. */
+    template <class Bytes = std::string>
+    auto peek(std::size_t n)
+    {
+        return ask<Bytes>([r = handle_, n](void *arg) { return eddy_reader_peek(r, n, done, arg); });
+    }
+
+    /* std::size_t: read() into memory of yours, without a copy where that can be; 0: the end of the stream.
+     * The memory is to be left alone while this waits. */
+    auto read_into(std::span<std::byte> memory)
+    {
+        return detail::await<detail::read_count>(loop_, [r = handle_, memory](void *arg) {
+            return eddy_reader_read_into(r, memory.data(), memory.size(), done, arg);
+        });
+    }
+
+    /* The stream has ended, and nothing is left of it. */
+    bool at_eof() const { return eddy_reader_at_eof(good()); }
 
     /* A look at what has come and is not asked for; lent until the next call. */
-    std::string_view buffered() const noexcept
+    std::string_view buffered() const
     {
         const char *bytes = nullptr;
-        const std::size_t len = eddy_reader_buffered(handle_, &bytes);
+        const std::size_t len = eddy_reader_buffered(good(), &bytes);
         return { bytes, len };
     }
 
@@ -951,12 +1098,20 @@ public:
     /* What set_exception(), or the connection, left. */
     std::optional<error> exception() const
     {
-        const eddy_error *lent = eddy_reader_exception(handle_);
+        const eddy_error *lent = eddy_reader_exception(good());
         return lent == nullptr ? std::nullopt : std::optional<error>(error(lent));
     }
 
 private:
     static constexpr eddy_read_cb done = detail::read_operation::done;
+
+    /* As detail::good(); but a reader may be freed with its writer, too. */
+    eddy_reader *good() const
+    {
+        const eddy_op op = eddy_reader_readuntil(handle_, "", 0, done, nullptr);
+        if (op != EDDY_EINVAL) [[unlikely]] detail::refuse(static_cast<int>(op));
+        return handle_;
+    }
 
     template <class Result, class Start>
     auto ask(Start start)
@@ -966,6 +1121,146 @@ private:
 
     eddy_loop *loop_ = nullptr;
     eddy_reader *handle_ = nullptr;
+};
+
+/* ---- options ------------------------------------------------------------------------------------------- */
+
+/* eddy_options, to be written in braces: { .limit = 1024, .timeout = 5s }. 0 is the default, max() is
+ * EDDY_NEVER. Text, and settings of TLS, must stay until the operation has begun. (Nothing here may have a
+ * destructor: gcc 12 runs it once too often for braces within a co_await.) */
+struct options {
+    std::size_t limit = 0;
+    std::size_t max_write_buffer = 0;
+    milliseconds timeout{};
+    milliseconds happy_eyeballs{};
+    const char *local_host = nullptr;
+    std::uint16_t local_port = 0;
+    int family = 0;
+    eddy_tls *tls = nullptr;
+    const char *server_hostname = nullptr;
+    milliseconds tls_shutdown{};
+    bool tls_takes_buffered = false;
+    std::size_t max_clients = 0;
+    int backlog = 0;
+    bool reuse_port = false;
+    bool no_reuse_address = false;
+    bool keep_socket_file = false;
+    bool keep_alive = false;
+    bool delay = false;
+
+    /* As C takes them. What is wrong with the settings of TLS, where C's word is EDDY_EINVAL, is thrown. */
+    eddy_options c() const
+    {
+        if (const eddy_error *wrong = tls == nullptr ? nullptr : eddy_tls_error(tls)) throw error(wrong);
+        eddy_options all{};
+        all.size = sizeof all;
+        all.limit = limit;
+        all.max_write_buffer = max_write_buffer;
+        all.timeout_ms = detail::count(timeout);
+        all.happy_eyeballs_ms = detail::count(happy_eyeballs);
+        all.local_host = local_host;
+        all.local_port = local_port;
+        all.family = family;
+        all.tls = tls;
+        all.server_hostname = server_hostname;
+        all.tls_shutdown_ms = detail::count(tls_shutdown);
+        all.tls_takes_buffered = tls_takes_buffered;
+        all.max_clients = max_clients;
+        all.backlog = backlog;
+        all.reuse_port = reuse_port;
+        all.no_reuse_address = no_reuse_address;
+        all.keep_socket_file = keep_socket_file;
+        all.keep_alive = keep_alive;
+        all.delay = delay;
+        return all;
+    }
+};
+
+/* ---- tls: settings shared by any number of connections, on any thread ---------------------------------- */
+
+/* For { .tls = ... }. A mistake is thrown where it is made, and again by whatever uses the settings; so is
+ * what they lack, such as a server's certificate. */
+class tls {
+public:
+    /* A client's: trusts whom the system trusts, verifies the server's certificate and name. */
+    static tls client() noexcept { return tls(eddy_tls_client_new()); }
+
+    /* A server's: its certificate, with those that lead to its authority behind it, and the key; or to be
+     * given these later. */
+    static tls server() noexcept { return tls(eddy_tls_server_new(nullptr, nullptr)); }
+    static tls server(const std::string &certificates_pem, const std::string &key_pem)
+    {
+        tls made = server();
+        made.add_certificate(certificates_pem, key_pem);
+        return made;
+    }
+
+    tls(tls &&other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
+    tls &operator=(tls &&other) noexcept
+    {
+        const tls old = std::move(*this);
+        handle_ = std::exchange(other.handle_, nullptr);
+        return *this;
+    }
+
+    /* eddy_tls_free(): connections and servers that use them go on as they are. */
+    ~tls() { eddy_tls_free(handle_); }
+
+    /* Empty ones are refused: nothing may go out in clear because of them. */
+    operator eddy_tls *() const
+    {
+        if (handle_ == nullptr) detail::refuse(EDDY_ESTALE);
+        return handle_;
+    }
+    eddy_tls *handle() const noexcept { return handle_; }
+
+    /* One more, of a server, for another name; the one that a client shows when it is asked. */
+    void add_certificate(const std::string &certificates_pem, const std::string &key_pem)
+    {
+        changed(eddy_tls_add_certificate(handle_, certificates_pem.c_str(), key_pem.c_str()));
+    }
+
+    /* The same from files; or the key is in the first. */
+    void load_certificate(const std::string &certificates_path, const std::string &key_path)
+    {
+        changed(eddy_tls_load_certificate(handle_, certificates_path.c_str(), key_path.c_str()));
+    }
+    void load_certificate(const std::string &path)
+    {
+        changed(eddy_tls_load_certificate(handle_, path.c_str(), nullptr));
+    }
+
+    /* Trust these authorities, and no longer the system's; of a server: for its clients' certificates. */
+    void trust(const std::string &certificates_pem) { changed(eddy_tls_trust(handle_, certificates_pem.c_str())); }
+    void load_trust(const std::string &path) { changed(eddy_tls_load_trust(handle_, path.c_str())); }
+
+    /* A server asks its clients for certificates. */
+    void verify_clients(bool required = true) { changed(eddy_tls_verify_clients(handle_, required)); }
+
+    /* "h2,http/1.1": the best first. */
+    void set_alpn(const std::string &protocols) { changed(eddy_tls_set_alpn(handle_, protocols.c_str())); }
+
+    /* "TLSv1.2", the default, or "TLSv1.3". */
+    void set_minimum_version(const std::string &version)
+    {
+        changed(eddy_tls_set_minimum_version(handle_, version.c_str()));
+    }
+    void set_resumption(bool on) { changed(eddy_tls_set_resumption(handle_, on)); }
+
+    /* FOR TESTS ONLY. A client believes ANY certificate, for any name. */
+    void dangerously_skip_verification() { changed(eddy_tls_dangerously_skip_verification(handle_)); }
+
+private:
+    explicit tls(eddy_tls *handle) noexcept : handle_(handle) {}
+
+    void changed(int code) const
+    {
+        if (code == 0) return;
+        const eddy_error *wrong = code == EDDY_ESTALE ? nullptr : eddy_tls_error(handle_);
+        throw wrong == nullptr ? error(code) : error(wrong);
+    }
+
+    eddy_tls *handle_;
 };
 
 /* ---- writer -------------------------------------------------------------------------------------------- */
@@ -996,7 +1291,7 @@ public:
      * reader. */
     ~writer() { eddy_writer_free(handle_); }
 
-    eddy_writer *get() const noexcept { return handle_; }
+    eddy_writer *handle() const noexcept { return handle_; }
     eddy_writer *release() noexcept { return std::exchange(handle_, nullptr); }
     explicit operator bool() const noexcept { return handle_ != nullptr; }
 
@@ -1024,6 +1319,22 @@ public:
         return writelines(std::span(lines.begin(), lines.size()));
     }
 
+    /* As write(), without a copy: the bytes are to stay as they are until released() is called, or destroyed
+     * because this throws. It may own them. */
+    template <std::invocable F = void (*)()>
+    bool write_static(std::string_view bytes, F released = [] {})
+    {
+        auto kept = detail::keep(loop_, std::move(released));
+        const auto call = detail::release<F>;
+        const int full =
+            detail::check(eddy_writer_write_static(handle_, bytes.data(), bytes.size(), call, kept.get()));
+        static_cast<void>(kept.release());
+        return full > 0;
+    }
+
+    /* Sends what is gathered now, as far as the socket takes it: in a long turn, say. */
+    void flush() { detail::check(eddy_writer_flush(handle_)); }
+
     /* Until there is room again; at once, that is next, where there is. EDDY_ELOST when the connection is
      * gone, or goes. */
     auto drain()
@@ -1033,12 +1344,12 @@ public:
 
     /* Ends this side of the stream once what is gathered has gone out; reading goes on. */
     void write_eof() { detail::check(eddy_writer_write_eof(handle_)); }
-    bool can_write_eof() const noexcept { return eddy_writer_can_write_eof(handle_); }
+    bool can_write_eof() const { return eddy_writer_can_write_eof(good()); }
 
     /* After what is gathered has gone out; now, and the peer gets a reset. */
     void close() { detail::check(eddy_writer_close(handle_)); }
     void abort() { detail::check(eddy_writer_abort(handle_)); }
-    bool is_closing() const noexcept { return eddy_writer_is_closing(handle_); }
+    bool is_closing() const { return eddy_writer_is_closing(good()); }
 
     /* Until the connection is closed or lost: EDDY_ELOST when the network took it. It goes on when the owner
      * is destroyed. */
@@ -1057,13 +1368,23 @@ public:
     {
         detail::check(eddy_writer_set_write_buffer_limits(handle_, high, low));
     }
-    std::size_t get_write_buffer_size() const noexcept { return eddy_writer_get_write_buffer_size(handle_); }
+    std::size_t get_write_buffer_size() const { return eddy_writer_get_write_buffer_size(good()); }
 
-    /* "peername", "sockname", "socket"; none if there is no such. */
+    /* start_tls({ .tls = settings }): encrypts what follows, both ways. EDDY_ESTATE: something has come in
+     * clear that nobody has read. */
+    auto start_tls(const options &with)
+    {
+        return ask([w = handle_, all = with.c()](void *arg) {
+            return eddy_writer_start_tls(w, &all, detail::plain_operation::done, arg);
+        });
+    }
+
+    /* "peername", "sockname", "socket"; of TLS "version", "alpn", "peercert" and others; none if there is no
+     * such. */
     std::optional<std::string> get_extra_info(const char *name) const
     {
         std::size_t len = 0;
-        const char *value = eddy_writer_get_extra_info(handle_, name, &len);
+        const char *value = eddy_writer_get_extra_info(good(), name, &len);
         return value == nullptr ? std::nullopt : std::optional<std::string>(std::in_place, value, len);
     }
 
@@ -1073,48 +1394,13 @@ private:
     {
         return { loop_, std::move(start) };
     }
+    eddy_writer *good() const { return detail::good(loop_, handle_); }
 
     eddy_loop *loop_ = nullptr;
     eddy_writer *handle_ = nullptr;
 };
 
 /* ---- opening ------------------------------------------------------------------------------------------- */
-
-/* eddy_options, to be written in braces: { .limit = 1024 }. 0 is the default. Text must stay until the
- * operation has begun. (Nothing here may have a destructor: gcc 12 runs it once too often for braces within a
- * co_await.) */
-struct options {
-    std::size_t limit = 0;
-    const char *local_host = nullptr;
-    std::uint16_t local_port = 0;
-    int family = 0;
-    bool no_reuse_address = false;
-    int backlog = 0;
-    std::size_t max_clients = 0;
-    bool reuse_port = false;
-    bool keep_socket_file = false;
-    bool keep_alive = false;
-    bool delay = false;
-
-    /* As C takes them. */
-    eddy_options c() const noexcept
-    {
-        eddy_options all{};
-        all.size = sizeof all;
-        all.limit = limit;
-        all.local_host = local_host;
-        all.local_port = local_port;
-        all.family = family;
-        all.no_reuse_address = no_reuse_address;
-        all.backlog = backlog;
-        all.max_clients = max_clients;
-        all.reuse_port = reuse_port;
-        all.keep_socket_file = keep_socket_file;
-        all.keep_alive = keep_alive;
-        all.delay = delay;
-        return all;
-    }
-};
 
 /* auto [reader, writer] = co_await open_connection(...): destroyed, it closes. */
 struct connection {
@@ -1147,33 +1433,51 @@ private:
 
 } // namespace detail
 
-/* connection: a reader and a writer. EDDY_ERESOLVE, EDDY_ESYSTEM. */
-inline auto open_connection(eddy_loop *loop, std::string host, std::uint16_t port, options with = {})
+/* connection: a reader and a writer. EDDY_ERESOLVE, EDDY_ESYSTEM, EDDY_ETLS, EDDY_ETIMEDOUT. */
+inline auto open_connection(eddy_loop *loop, std::string host, std::uint16_t port, const options &with = {})
 {
     return detail::await<detail::open_operation>(
-        loop, [loop, host = std::move(host), port, with](void *arg) {
-            const eddy_options all = with.c();
+        loop, [loop, host = std::move(host), port, all = with.c()](void *arg) {
             return eddy_open_connection(loop, host.c_str(), port, &all, detail::open_operation::done, arg);
         });
 }
 
 /* A path that begins with '@' is an abstract name. */
-inline auto open_unix_connection(eddy_loop *loop, std::string path, options with = {})
+inline auto open_unix_connection(eddy_loop *loop, std::string path, const options &with = {})
 {
     return detail::await<detail::open_operation>(
-        loop, [loop, path = std::move(path), with](void *arg) {
-            const eddy_options all = with.c();
+        loop, [loop, path = std::move(path), all = with.c()](void *arg) {
             return eddy_open_unix_connection(loop, path.c_str(), &all, detail::open_operation::done, arg);
         });
 }
 
 /* Over a descriptor that is already connected; eddy's own once this is awaited, unless it is refused. */
-inline auto open_socket(eddy_loop *loop, std::intptr_t fd, options with = {})
+inline auto open_socket(eddy_loop *loop, std::intptr_t fd, const options &with = {})
 {
-    return detail::await<detail::open_operation>(loop, [loop, fd, with](void *arg) {
-        const eddy_options all = with.c();
+    return detail::await<detail::open_operation>(loop, [loop, fd, all = with.c()](void *arg) {
         return eddy_open_socket(loop, fd, &all, detail::open_operation::done, arg);
     });
+}
+
+/* Pipes, FIFOs, terminals, stdin and stdout; -1: that direction is not there. Nothing to read from: the reader
+ * is empty. Nothing to write to: the writer refuses to write, and is there to be closed. */
+inline auto open_pipe(eddy_loop *loop, std::intptr_t read_fd, std::intptr_t write_fd, const options &with = {})
+{
+    return detail::await<detail::open_operation>(loop, [loop, read_fd, write_fd, all = with.c()](void *arg) {
+        return eddy_open_pipe(loop, read_fd, write_fd, &all, detail::open_operation::done, arg);
+    });
+}
+
+/* auto [here, there] = open_pair(loop): two streams joined in memory, a network for tests. Nothing to wait
+ * for. */
+inline std::array<connection, 2> open_pair(eddy_loop *loop, const options &with = {})
+{
+    const eddy_options all = with.c();
+    eddy_reader *r[2];
+    eddy_writer *w[2];
+    detail::check(eddy_open_pair(loop, &all, r, w));
+    return { { { reader::adopt(loop, r[0]), writer::adopt(loop, w[0]) },
+               { reader::adopt(loop, r[1]), writer::adopt(loop, w[1]) } } };
 }
 
 /* ---- server -------------------------------------------------------------------------------------------- */
@@ -1214,7 +1518,7 @@ public:
         eddy_server_free(handle_);
     }
 
-    eddy_server *get() const noexcept { return handle_; }
+    eddy_server *handle() const noexcept { return handle_; }
     explicit operator bool() const noexcept { return handle_ != nullptr; }
 
     /* No new clients for a while. EDDY_ESTATE: closed. */
@@ -1243,17 +1547,17 @@ public:
 
     void close_clients() { detail::check(eddy_server_close_clients(handle_)); }
     void abort_clients() { detail::check(eddy_server_abort_clients(handle_)); }
-    bool is_serving() const noexcept { return eddy_server_is_serving(handle_); }
+    bool is_serving() const { return eddy_server_is_serving(good()); }
 
     /* "127.0.0.1:8080", or a path; empty past the last, and once closed. */
     std::string sockname(std::size_t index = 0) const
     {
-        const char *name = eddy_server_sockname(handle_, index);
+        const char *name = eddy_server_sockname(good(), index);
         return name == nullptr ? "" : name;
     }
 
     /* The descriptor; -1 past the last, and once closed. */
-    std::intptr_t socket(std::size_t index = 0) const noexcept { return eddy_server_socket(handle_, index); }
+    std::intptr_t socket(std::size_t index = 0) const { return eddy_server_socket(good(), index); }
 
     /* The port of sockname(), of a TCP server; 0: none. */
     std::uint16_t port(std::size_t index = 0) const
@@ -1276,6 +1580,7 @@ private:
     {
         return { loop_, std::move(start) };
     }
+    eddy_server *good() const { return detail::good(loop_, handle_); }
 
     eddy_loop *loop_ = nullptr;
     eddy_server *handle_ = nullptr;
@@ -1384,11 +1689,10 @@ concept client_function = std::invocable<F &, reader, writer>;
 
 /* server: its owner. host "": every address of this machine; port 0: any that is free, see server::port(). */
 template <client_function F>
-auto start_server(eddy_loop *loop, F client_connected, std::string host, std::uint16_t port, options with = {})
+auto start_server(eddy_loop *loop, F client_connected, std::string host, std::uint16_t port, const options &with = {})
 {
     return detail::serve_by(loop, std::move(client_connected),
-                            [loop, host = std::move(host), port, with](auto came, void *arg) {
-                                const eddy_options all = with.c();
+                            [loop, host = std::move(host), port, all = with.c()](auto came, void *arg) {
                                 return eddy_start_server(loop, came, host.c_str(), port, &all,
                                                          detail::serve_operation::done, arg);
                             });
@@ -1396,11 +1700,10 @@ auto start_server(eddy_loop *loop, F client_connected, std::string host, std::ui
 
 /* A socket file that nobody answers on is replaced; whatever else is at the path is EADDRINUSE. */
 template <client_function F>
-auto start_unix_server(eddy_loop *loop, F client_connected, std::string path, options with = {})
+auto start_unix_server(eddy_loop *loop, F client_connected, std::string path, const options &with = {})
 {
     return detail::serve_by(loop, std::move(client_connected),
-                            [loop, path = std::move(path), with](auto came, void *arg) {
-                                const eddy_options all = with.c();
+                            [loop, path = std::move(path), all = with.c()](auto came, void *arg) {
                                 return eddy_start_unix_server(loop, came, path.c_str(), &all,
                                                               detail::serve_operation::done, arg);
                             });
@@ -1408,11 +1711,10 @@ auto start_unix_server(eddy_loop *loop, F client_connected, std::string path, op
 
 /* Over a descriptor that is already listening; eddy's own once this is awaited, unless it is refused. */
 template <client_function F>
-auto start_socket_server(eddy_loop *loop, F client_connected, std::intptr_t fd, options with = {})
+auto start_socket_server(eddy_loop *loop, F client_connected, std::intptr_t fd, const options &with = {})
 {
     return detail::serve_by(loop, std::move(client_connected),
-                            [loop, fd, with](auto came, void *arg) {
-                                const eddy_options all = with.c();
+                            [loop, fd, all = with.c()](auto came, void *arg) {
                                 return eddy_start_socket_server(loop, came, fd, &all,
                                                                 detail::serve_operation::done, arg);
                             });

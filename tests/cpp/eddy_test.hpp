@@ -1,5 +1,5 @@
-// The harness of the C++ tests, as ../eddy_test.h is that of the C ones: a program runs all its tests, or those whose names
-// contain its first argument; each under an alarm, and each must leave as many descriptors open as it found.
+// The harness of the C++ tests, as ../eddy_test.h is that of the C ones: a program runs all its tests, or those whose
+// names contain its first argument; each under an alarm, and each must leave as many descriptors open as it found.
 //
 //     TEST(name) { ... CHECK(...); }
 //     TASK(name) { ... co_await ...; }         the same within a task, with an eddy::loop &loop

@@ -62,10 +62,29 @@ TASK(destroyed_in_each_read)
     co_await destroyed_while_it_waits(loop, [&] { return w.reader.readuntil("\n"); });
     co_await destroyed_while_it_waits(loop, [&] { return w.reader.readuntil_any("\n", ";"); });
     co_await destroyed_while_it_waits(loop, [&] { return w.reader.readall(); });
+    co_await destroyed_while_it_waits(loop, [&] { return w.reader.peek(100); });
     co_await destroyed_while_it_waits(loop, [&] { return w.reader.read(); });
     w.send("a line\n");
     CHECK_EQ(co_await w.reader.readline(), "half a line\n");
     co_await destroyed_while_it_waits(loop, [&] { return w.reader.read(100); });
+}
+
+TASK(destroyed_in_a_read_into_memory_that_goes_too)
+{
+    auto w = co_await open_wire(loop);
+    char memory[16] = "untouched......";
+    co_await destroyed_while_it_waits(loop, [&] {
+        return w.reader.read_into(std::as_writable_bytes(std::span(memory)));
+    });
+    int resumed = 0;
+    auto task = waits(w.reader.read_into(std::as_writable_bytes(std::span(memory))), resumed);
+    task.start();
+    co_await eddy::sleep(loop, 1ms);
+    w.send("for another\n"); // is there when the task is not
+    task = {};
+    co_await eddy::sleep(loop, 1ms);
+    CHECK_EQ(std::string(memory), "untouched......");
+    CHECK_EQ(co_await w.reader.readline(), "for another\n");
 }
 
 TASK(destroyed_in_a_drain)

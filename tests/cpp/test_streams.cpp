@@ -2,7 +2,9 @@
 #include "eddy_test.hpp"
 
 #include <cerrno>
+#include <fcntl.h>
 #include <netinet/in.h>
+#include <sys/un.h>
 
 // A line at a time, back to where it came from.
 static eddy::task<> echo(eddy::reader reader, eddy::writer writer)
@@ -70,6 +72,37 @@ TASK(reads_of_each_kind)
     CHECK_EQ(co_await w.reader.readall(), "");
     CHECK(!co_await w.reader.read(5));
     CHECK(!co_await w.reader.read());
+}
+
+TASK(peeks)
+{
+    auto w = co_await open_wire(loop);
+    w.send("peeked");
+    CHECK_EQ(co_await w.reader.peek(4), "peek");
+    CHECK_EQ(co_await w.reader.peek<std::string_view>(6), "peeked");
+    CHECK_EQ(co_await w.reader.readexactly(6), "peeked");
+    w.send("few");
+    w.hang_up();
+    const auto failure = co_await failure_of(w.reader.peek(4));
+    CHECK(failure && failure->code() == EDDY_EINCOMPLETE && failure->expected() == 4);
+    CHECK_EQ(failure->partial(), "few");
+    CHECK_EQ(co_await w.reader.readall(), "few");
+}
+
+TASK(reads_into_memory_of_ones_own)
+{
+    auto w = co_await open_wire(loop);
+    char memory[8] = ".......";
+    const auto bytes = std::as_writable_bytes(std::span(memory, 7));
+    w.send("in");
+    CHECK_EQ(co_await w.reader.read_into(bytes), 2u);
+    CHECK_EQ(std::string(memory), "in.....");
+    w.send("and on, and on");
+    CHECK_EQ(co_await w.reader.read_into(bytes), 7u);
+    CHECK_EQ(std::string(memory), "and on,");
+    w.hang_up();
+    CHECK_EQ(co_await w.reader.readexactly(7), " and on");
+    CHECK_EQ(co_await w.reader.read_into(bytes), 0u);
 }
 
 TASK(everything_at_once)
@@ -245,6 +278,61 @@ TASK(writes_of_each_kind)
     co_await w.writer.drain();
     co_await eddy::sleep(loop, 1ms);
     CHECK_EQ(w.receive(), "abcdefghi");
+}
+
+TASK(writes_of_bytes_that_stay)
+{
+    std::vector<std::string> told;
+    loop.set_exception_handler([&](const char *message, const eddy::error *) { told.push_back(message); });
+    auto w = co_await open_wire(loop);
+    int released = 0, living = 1;
+    auto much = std::make_unique<std::string>(1 << 20, 'x');
+    const std::string_view bytes = *much;
+    std::shared_ptr<void> counts(nullptr, [&](void *) { living--; });
+    CHECK(w.writer.write_static(bytes, [&, kept = std::move(much), counts = std::move(counts)] {
+        released++;
+        throw std::runtime_error("released");
+    }));
+    w.writer.write_static("static");
+    std::size_t got = 0;
+    while (got < bytes.size() + 6) {
+        CHECK(released == 0 || got + (1 << 20) > bytes.size());
+        co_await eddy::sleep(loop, 0ms);
+        char some[65536];
+        const ssize_t n = ::recv(w.far, some, sizeof some, MSG_DONTWAIT);
+        if (n > 0) got += static_cast<std::size_t>(n);
+    }
+    while (told.empty()) co_await eddy::sleep(loop, 1ms);
+    CHECK(released == 1 && living == 0);
+    CHECK_EQ(told[0], "Unhandled exception in a callback: released");
+    w.writer.close();
+    living = 1;
+    std::shared_ptr<void> refused(nullptr, [&](void *) { living--; });
+    const auto not_called = [&, refused = std::move(refused)] { released++; };
+    CHECK_EQ(CODE_OF(w.writer.write_static("late", not_called)), EDDY_ESTATE);
+    CHECK(released == 1);
+}
+
+TASK(a_flush_sends_at_once)
+{
+    auto w = co_await open_wire(loop);
+    char bytes[8] = "";
+    w.writer.write("now");
+    CHECK(::recv(w.far, bytes, sizeof bytes, MSG_DONTWAIT) < 0);
+    w.writer.flush();
+    CHECK_EQ(::recv(w.far, bytes, sizeof bytes, MSG_DONTWAIT), 3);
+    CHECK_EQ(std::string(bytes), "now");
+}
+
+TASK(a_bound_for_what_is_written)
+{
+    auto w = co_await open_wire(loop, { .max_write_buffer = 10 });
+    w.writer.write("123456");
+    CHECK_EQ(CODE_OF(w.writer.write("78901")), EDDY_EFULL);
+    w.writer.write("7890");
+    co_await w.writer.drain();
+    co_await eddy::sleep(loop, 1ms);
+    CHECK_EQ(w.receive(), "1234567890");
 }
 
 TASK(drain_waits_for_room)
@@ -525,6 +613,105 @@ TASK(the_clients_of_a_server_are_ended)
     }
 }
 
+TEST(options_as_c_takes_them)
+{
+    const eddy::options all{ .limit = 1,
+                             .max_write_buffer = 2,
+                             .timeout = 3ms,
+                             .happy_eyeballs = 4ms,
+                             .local_host = "5",
+                             .local_port = 6,
+                             .family = AF_INET6,
+                             .server_hostname = "7",
+                             .tls_shutdown = eddy::milliseconds::max(),
+                             .tls_takes_buffered = true,
+                             .max_clients = 8,
+                             .backlog = 9,
+                             .reuse_port = true,
+                             .no_reuse_address = true,
+                             .keep_socket_file = true,
+                             .keep_alive = true,
+                             .delay = true };
+    const eddy_options c = all.c();
+    CHECK(c.size == sizeof c && c.limit == 1 && c.max_write_buffer == 2 && c.timeout_ms == 3);
+    CHECK(c.happy_eyeballs_ms == 4 && c.local_host == "5"sv && c.local_port == 6 && c.family == AF_INET6);
+    CHECK(c.tls == nullptr && c.server_hostname == "7"sv && c.tls_shutdown_ms == EDDY_NEVER);
+    CHECK(c.tls_takes_buffered && c.max_clients == 8 && c.backlog == 9 && c.reuse_port && c.no_reuse_address);
+    CHECK(c.keep_socket_file && c.keep_alive && c.delay);
+    const eddy_options none = eddy::options{}.c();
+    CHECK(none.size == sizeof none && none.limit == 0 && none.timeout_ms == 0 && none.local_host == nullptr);
+    CHECK(none.server_hostname == nullptr && none.tls_shutdown_ms == 0 && !none.tls_takes_buffered && !none.delay);
+}
+
+TASK(a_connection_from_an_address)
+{
+    std::string peer;
+    auto server = co_await eddy::start_server(
+        loop, [&](eddy::reader, eddy::writer w) { peer = *w.get_extra_info("peername"); }, "127.0.0.1", 0);
+    auto client = co_await eddy::open_connection(loop, "127.0.0.1", server.port(), { .local_host = "127.0.0.2" });
+    CHECK_EQ(co_await client.reader.readall(), "");
+    CHECK_EQ(peer.substr(0, 10), "127.0.0.2:");
+}
+
+TASK(a_deadline_for_opening)
+{
+    const std::string path = "@eddy-cpp-full-" + std::to_string(::getpid());
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    path.copy(address.sun_path, path.size());
+    address.sun_path[0] = '\0';
+    const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0); // listens, and accepts nobody
+    const auto len = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size());
+    CHECK(::bind(fd, reinterpret_cast<sockaddr *>(&address), len) == 0 && ::listen(fd, 0) == 0);
+    auto first = co_await eddy::open_unix_connection(loop, path);
+    const auto began = loop.time();
+    CHECK_EQ(co_await code_of(eddy::open_unix_connection(loop, path, { .timeout = 10ms })), EDDY_ETIMEDOUT);
+    CHECK(loop.time() - began >= 10ms);
+    ::close(fd);
+}
+
+TASK(as_many_clients_as_are_welcome)
+{
+    auto server = co_await eddy::start_server(loop, echo, "127.0.0.1", 0, { .max_clients = 1 });
+    auto one = co_await eddy::open_connection(loop, "127.0.0.1", server.port());
+    auto two = co_await eddy::open_connection(loop, "127.0.0.1", server.port());
+    one.writer.write("one\n");
+    two.writer.write("two\n");
+    CHECK_EQ(co_await one.reader.readline(), "one\n");
+    CHECK_EQ(co_await code_of(eddy::with_timeout(loop, 5ms, two.reader.readline())), EDDY_ETIMEDOUT);
+    one = {};
+    CHECK_EQ(co_await two.reader.readline(), "two\n");
+}
+
+TASK(pipes)
+{
+    int ends[2];
+    CHECK(::pipe2(ends, O_CLOEXEC) == 0);
+    auto out = co_await eddy::open_pipe(loop, ends[0], -1);
+    auto in = co_await eddy::open_pipe(loop, -1, ends[1]);
+    CHECK(out.reader && out.writer && in.writer && !in.reader);
+    in.writer.write("through a pipe\n");
+    CHECK_EQ(co_await out.reader.readline(), "through a pipe\n");
+    CHECK_EQ(CODE_OF(out.writer.write("x")), EDDY_ENOTSUP);
+    CHECK_EQ(co_await code_of(in.reader.readline()), EDDY_ESTALE);
+    in.writer = {};
+    CHECK(!co_await out.reader.readline());
+    CHECK_EQ(co_await code_of(eddy::open_pipe(loop, -1, -1)), EDDY_EINVAL);
+}
+
+TASK(a_pair)
+{
+    auto [here, there] = eddy::open_pair(loop, { .limit = 16 });
+    eddy::spawn(loop, echo(std::move(there.reader), std::move(there.writer)));
+    here.writer.write("to and fro\n");
+    CHECK_EQ(co_await here.reader.readline(), "to and fro\n");
+    std::string told;
+    loop.set_exception_handler([&](const char *message, const eddy::error *) { told = message; });
+    here.writer.write(std::string(17, 'x') + "\n");
+    CHECK_EQ(co_await here.reader.readall(), ""); // beyond the limit of the other, which ends
+    CHECK(told.find("limit") != told.npos);
+}
+
 TASK(moved_owners)
 {
     auto server = co_await eddy::start_server(loop, echo, "127.0.0.1", 0);
@@ -539,7 +726,7 @@ TASK(moved_owners)
     moved_writer.write("moved\n");
     CHECK_EQ(co_await moved_reader.readline(), "moved\n");
     int told = 0;
-    loop.set_exception_handler([&](const char *, const eddy::error *) { told++; });
+    loop.set_exception_handler([](const char *, const eddy::error *) {}); // which is told of them, too
     CHECK_EQ(CODE_OF(writer.write("x")), EDDY_ESTALE);
     CHECK_EQ(CODE_OF(writer.writelines({ "x" })), EDDY_ESTALE);
     CHECK_EQ(CODE_OF(writer.write_eof()), EDDY_ESTALE);
@@ -562,11 +749,26 @@ TASK(moved_owners)
     CHECK_EQ(CODE_OF(server.close()), EDDY_ESTALE);
     CHECK_EQ(co_await code_of(server.wait_closed()), EDDY_ESTALE);
     CHECK_EQ(co_await code_of(server.shutdown(0ms)), EDDY_ESTALE);
-    CHECK(!reader.at_eof() && reader.buffered().empty() && !reader.exception());
-    CHECK(!writer.get_extra_info("socket") && writer.get_write_buffer_size() == 0);
-    CHECK(!server.is_serving() && server.sockname().empty() && server.socket() == -1);
-    co_await eddy::sleep(loop, 1ms);
-    CHECK(told > 0); // what gives no code
+    CHECK_EQ(co_await code_of(reader.peek(1)), EDDY_ESTALE);
+    CHECK_EQ(co_await code_of(reader.read_into(std::as_writable_bytes(std::span(&told, 1)))), EDDY_ESTALE);
+    CHECK_EQ(CODE_OF(reader.set_exception(1, "x")), EDDY_ESTALE);
+    CHECK_EQ(CODE_OF(reader.at_eof()), EDDY_ESTALE); // C has no code for these
+    CHECK_EQ(CODE_OF(reader.buffered()), EDDY_ESTALE);
+    CHECK_EQ(CODE_OF(reader.exception()), EDDY_ESTALE);
+    CHECK_EQ(CODE_OF(writer.write_static("x")), EDDY_ESTALE);
+    CHECK_EQ(CODE_OF(writer.flush()), EDDY_ESTALE);
+    CHECK_EQ(CODE_OF(writer.can_write_eof()), EDDY_ESTALE);
+    CHECK_EQ(CODE_OF(writer.is_closing()), EDDY_ESTALE);
+    CHECK_EQ(CODE_OF(writer.get_extra_info("socket")), EDDY_ESTALE);
+    CHECK_EQ(CODE_OF(writer.get_write_buffer_size()), EDDY_ESTALE);
+    CHECK_EQ(co_await code_of(writer.start_tls({})), EDDY_ESTALE);
+    CHECK_EQ(CODE_OF(server.resume()), EDDY_ESTALE);
+    CHECK_EQ(CODE_OF(server.close_clients()), EDDY_ESTALE);
+    CHECK_EQ(CODE_OF(server.abort_clients()), EDDY_ESTALE);
+    CHECK_EQ(CODE_OF(server.is_serving()), EDDY_ESTALE);
+    CHECK_EQ(CODE_OF(server.sockname()), EDDY_ESTALE);
+    CHECK_EQ(CODE_OF(server.port()), EDDY_ESTALE);
+    CHECK_EQ(CODE_OF(server.socket()), EDDY_ESTALE);
 }
 
 TEST(owners_that_outlive_their_loop)
@@ -581,9 +783,24 @@ TEST(owners_that_outlive_their_loop)
             c = co_await eddy::open_connection(l, "127.0.0.1", s.port());
         }(loop, kept, server));
     }
+    another.set_exception_handler([](const char *, const eddy::error *) {}); // which is told of them, too
     CHECK_EQ(CODE_OF(kept.writer.write("x")), EDDY_ESTALE);
+    CHECK_EQ(CODE_OF(kept.writer.is_closing()), EDDY_ESTALE);
+    CHECK_EQ(CODE_OF(kept.reader.at_eof()), EDDY_ESTALE);
     CHECK_EQ(CODE_OF(server.close()), EDDY_ESTALE);
+    CHECK_EQ(CODE_OF(server.is_serving()), EDDY_ESTALE);
     CHECK_EQ(another.run(code_of(kept.reader.readline())), EDDY_ESTALE);
+}
+
+TASK(a_reader_that_went_with_its_writer)
+{
+    auto w = co_await open_wire(loop);
+    w.writer = {};
+    loop.set_exception_handler([](const char *, const eddy::error *) {}); // which is told of it, too
+    CHECK_EQ(co_await code_of(w.reader.readline()), EDDY_ESTALE);
+    CHECK_EQ(CODE_OF(w.reader.at_eof()), EDDY_ESTALE);
+    CHECK_EQ(CODE_OF(w.reader.buffered()), EDDY_ESTALE);
+    CHECK_EQ(CODE_OF(w.reader.exception()), EDDY_ESTALE);
 }
 
 TASK(a_reader_alone_can_go)
@@ -607,7 +824,7 @@ TASK(owners_of_what_c_made)
     w.reader = eddy::reader::adopt(loop, reader);
     w.send("adopted\n");
     CHECK_EQ(co_await w.reader.readline(), "adopted\n");
-    CHECK(w.writer.get() == writer && w.reader.get() == reader);
+    CHECK(w.writer.handle() == writer && w.reader.handle() == reader);
 }
 
 // ---- many ----------------------------------------------------------------------------------------------------

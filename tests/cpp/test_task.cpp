@@ -1,6 +1,9 @@
 // Tasks, time, and the loop's own calls.
 #include "eddy_test.hpp"
 
+#include <csignal>
+#include <fcntl.h>
+#include <poll.h>
 #include <thread>
 
 // Counts how many of it there are.
@@ -104,7 +107,7 @@ TASK(results_of_many_types)
 
 TASK(ten_thousand_tasks_in_a_row_do_not_pile_up)
 {
-    int sum = 0; // each transfers to the next: no stack grows where the compiler optimizes, and little where it does not
+    int sum = 0; // each transfers to the next: no stack grows where the compiler optimizes, little where it does not
     for (int i = 0; i < 10000; i++) sum += co_await number(1);
     CHECK_EQ(sum, 10000);
 }
@@ -469,6 +472,111 @@ TEST(a_handler_that_throws_or_is_replaced_from_within)
     CHECK_EQ(std::string(text), "an exception in the exception handler, which was told: three\nfour\n");
 }
 
+TEST(signals_are_told)
+{
+    eddy::loop loop;
+    handled told(loop);
+    std::string order;
+    const auto run = [&](int signum) {
+        ::raise(signum);
+        loop.run_once(10ms);
+    };
+    loop.add_signal_handler(SIGUSR1, [&] { order += 'a'; });
+    loop.add_signal_handler(SIGUSR2, [&, owned = std::make_shared<int>(1)] {
+        order += 'b';
+        loop.add_signal_handler(SIGUSR2, [&] { order += 'c'; }); // in its own place
+        order += static_cast<char>('0' + *owned);                // and goes on
+    });
+    for (const int signum : { SIGUSR1, SIGUSR2, SIGUSR2, SIGUSR1 }) run(signum);
+    CHECK_EQ(order, "ab1ca");
+    loop.add_signal_handler(SIGUSR1, [] { throw std::runtime_error("oh"); });
+    run(SIGUSR1);
+    loop.run_once(0ms);
+    CHECK_EQ(told.messages.size(), 1u);
+    CHECK_EQ(told.messages[0], "Unhandled exception in a signal handler: oh");
+    CHECK_EQ(CODE_OF(loop.add_signal_handler(SIGKILL, [] {})), EDDY_EINVAL);
+    loop.remove_signal_handler(SIGUSR1);
+    CHECK_EQ(CODE_OF(loop.remove_signal_handler(SIGUSR1)), EDDY_ESTATE);
+    loop.add_signal_handler(SIGTERM, [&] { loop.stop(); });
+    loop.call_soon([] { ::raise(SIGTERM); });
+    loop.run_forever();
+}
+
+TEST(a_loop_that_is_destroyed_within_its_run)
+{
+    int told = 0, signals = 0;
+    auto loop = std::make_unique<eddy::loop>();
+    eddy_loop *handle = *loop;
+    loop->set_exception_handler([&](const char *, const eddy::error *) { told++; });
+    loop->add_signal_handler(SIGUSR1, [&] { signals++; });
+    loop->call_soon([&] {
+        eddy_loop_call_exception_handler(handle, "to nobody", 0);
+        ::raise(SIGUSR1);
+        loop.reset();
+    });
+    std::signal(SIGUSR1, SIG_IGN); // once the loop has let go of it
+    const int err = ::dup(2), null = ::open("/dev/null", O_WRONLY);
+    ::dup2(null, 2); // the default handler may have a word
+    loop->run();
+    ::dup2(err, 2);
+    ::close(err);
+    ::close(null);
+    CHECK(told == 0 && signals == 0);
+    CHECK_EQ(eddy_loop_run(handle), EDDY_ESTALE);
+}
+
+TEST(a_clock_for_tests)
+{
+    const auto began = std::chrono::steady_clock::now();
+    eddy::loop loop;
+    loop.set_clock(true);
+    const auto day = [](eddy::loop &l) -> eddy::task<eddy::milliseconds> {
+        for (int hour = 0; hour < 24; hour++) co_await eddy::sleep(l, 1h);
+        CHECK_EQ(co_await code_of(eddy::with_timeout(l, 1h, eddy::sleep(l, 2h))), EDDY_ETIMEDOUT);
+        co_return l.time();
+    };
+    CHECK(loop.run(day(loop)) == 25h);
+    CHECK(std::chrono::steady_clock::now() - began < 1h);
+    CHECK_EQ(CODE_OF(loop.set_clock(false)), EDDY_ESTATE);
+}
+
+TEST(a_loop_within_another_one)
+{
+    eddy::loop loop;
+    std::string order;
+    loop.call_later(5ms, [&] { order += 'b'; });
+    loop.call_soon([&] { order += 'a'; });
+    CHECK_EQ(loop.timeout(), 0);
+    for (bool more = true; more;) {
+        pollfd watched{ loop.fd(), POLLIN, 0 };
+        CHECK(::poll(&watched, 1, loop.timeout()) >= 0);
+        more = loop.run_once(0ms);
+    }
+    CHECK_EQ(order, "ab");
+}
+
+TEST(what_a_loop_has_done)
+{
+    std::vector<std::string> messages;
+    {
+        eddy::loop loop;
+        loop.set_exception_handler([&](const char *message, const eddy::error *) { messages.push_back(message); });
+        loop.set_debug(5ms);
+        loop.call_soon([] { ::usleep(6000); });
+        loop.run();
+        const eddy_stats stats = loop.stats();
+        CHECK(stats.callbacks >= 1 && stats.turns >= 1);
+        CHECK_EQ(stats.slow_callbacks, 1u);
+        CHECK_EQ(messages.size(), 1u);
+        loop.set_busy_poll(10us);
+        loop.call_later(1ms, [] {});
+        loop.run();
+        CHECK_EQ(loop.stats().callbacks, stats.callbacks + 1);
+        loop.call_later(1h, [] {});
+    }
+    CHECK_EQ(messages.size(), 2u); // of what was still waiting
+}
+
 TEST(functions_come_from_other_threads)
 {
     eddy::loop loop;
@@ -513,10 +621,19 @@ TEST(a_loop_is_an_owner)
     eddy::loop one;
     eddy_loop *handle = one;
     eddy::loop two = std::move(one);
-    CHECK(two.get() == handle && one.get() == nullptr);
+    CHECK(two.handle() == handle && one.handle() == nullptr);
     CHECK_EQ(CODE_OF(one.run()), EDDY_ESTALE);
     CHECK_EQ(CODE_OF(one.run(number(1))), EDDY_ESTALE);
     CHECK_EQ(CODE_OF(one.set_exception_handler([](auto...) {})), EDDY_ESTALE);
+    CHECK_EQ(CODE_OF(one.add_signal_handler(SIGUSR1, [] {})), EDDY_ESTALE);
+    CHECK_EQ(CODE_OF(one.remove_signal_handler(SIGUSR1)), EDDY_ESTALE);
+    CHECK_EQ(CODE_OF(one.is_running()), EDDY_ESTALE); // C has no code for these
+    CHECK_EQ(CODE_OF(one.time()), EDDY_ESTALE);
+    CHECK_EQ(CODE_OF(one.fd()), EDDY_ESTALE);
+    CHECK_EQ(CODE_OF(one.timeout()), EDDY_ESTALE);
+    CHECK_EQ(CODE_OF(one.stats()), EDDY_ESTALE);
+    CHECK_EQ(CODE_OF(one.set_clock(true)), EDDY_ESTALE);
+    CHECK_EQ(CODE_OF(eddy::open_pair(one)), EDDY_ESTALE);
     handled told(two);
     one = std::move(two);
     one.call_exception_handler("moved");
@@ -540,5 +657,6 @@ TEST(errors_of_ones_own)
     CHECK(worded.partial().empty() && worded.expected() == 0 && worded.consumed() == 0);
     static_assert(std::is_nothrow_copy_constructible_v<eddy::error>);
     static_assert(!std::is_copy_constructible_v<eddy::reader> && !std::is_copy_constructible_v<eddy::loop>);
-    static_assert(std::is_nothrow_move_constructible_v<eddy::writer> && std::is_nothrow_move_assignable_v<eddy::server>);
+    static_assert(std::is_nothrow_move_constructible_v<eddy::writer>);
+    static_assert(std::is_nothrow_move_assignable_v<eddy::server>);
 }
