@@ -2,7 +2,7 @@
 
     python3 tests/tls/test_interop.py DIRECTORY_OF_THE_PROGRAMS
 
-eddy's server is examples-c/tls_echo_server and starttls, its client is http_headers.
+eddy's server is examples-c/tls_echo_server and starttls, in C++ too; its client is http_headers.
 """
 import os
 import select
@@ -15,6 +15,9 @@ import time
 
 from peers import (DEADLINE, Peer, directory, equal, has, main, openssl, path, receive_all, server, tcp, test)
 from harness import command
+
+# In C; and in C++, where there is a compiler for it.
+STARTTLS = ["starttls"] + [name for name in ["cpp_starttls"] if os.path.exists(command(name)[-1])]
 
 
 def headers(url, trust="authority.pem"):
@@ -215,26 +218,28 @@ def our_client_talks_to_openssl_s_server():
 
 @test
 def smtplib_starts_tls():
-    program, port = server("starttls")
-    with program:
-        client = smtplib.SMTP("127.0.0.1", port, timeout=DEADLINE)
-        code, text = client.ehlo()
-        equal((code, b"STARTTLS" in text), (250, True))
-        equal(client.docmd("MAIL")[0], 530)
-        client._host = "localhost"
-        equal(client.starttls(context=context())[0], 220)
-        equal(client.ehlo()[1], b"now we are alone")
-        equal(client.docmd("MAIL"), (250, b"a secret, well kept"))
-        equal(client.quit()[0], 221)
+    for name in STARTTLS:
+        program, port = server(name)
+        with program:
+            client = smtplib.SMTP("127.0.0.1", port, timeout=DEADLINE)
+            code, text = client.ehlo()
+            equal((code, b"STARTTLS" in text), (250, True))
+            equal(client.docmd("MAIL")[0], 530)
+            client._host = "localhost"
+            equal(client.starttls(context=context())[0], 220)
+            equal(client.ehlo()[1], b"now we are alone")
+            equal(client.docmd("MAIL"), (250, b"a secret, well kept"))
+            equal(client.quit()[0], 221)
 
 
 @test
 def what_is_injected_before_tls_is_not_answered_in_it():
-    program, port = server("starttls")
-    with program, tcp(port) as client:
-        equal(client.recv(100), b"220 eddy\r\n")
-        client.sendall(b"STARTTLS\r\nMAIL INJECTED\r\n")
-        equal(receive_all(client), b"220 go ahead\r\n")
+    for name in STARTTLS:
+        program, port = server(name)
+        with program, tcp(port) as client:
+            equal(client.recv(100), b"220 eddy\r\n")
+            client.sendall(b"STARTTLS\r\nMAIL INJECTED\r\n")
+            equal(receive_all(client), b"220 go ahead\r\n")
 
 
 @test
