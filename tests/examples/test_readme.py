@@ -45,7 +45,7 @@ def every_function_is_in_the_tables_and_no_other():
 @test
 def every_name_is_in_the_header():
     equal(words(r"\bEDDY_\w+", README) - words(r"\bEDDY_\w+", HEADER), set())
-    equal(words(r"\beddy_\w+", README) - words(r"\beddy_\w+", HEADER), set())
+    equal(words(r"(?<!::)\beddy_\w+", README) - words(r"\beddy_\w+", HEADER), set())  # but for CMake's targets
 
 
 @test
