@@ -11,10 +11,10 @@ if [ -z "${CI:-}" ] || ! { python3 -m venv "$2/venv" && "$2/venv/bin/pip" instal
 fi
 export CONAN_HOME="$2/home" PATH="$2/venv/bin:$PATH"
 export CARGO_TARGET_DIR="$2/target" # one for both
-cp -r "$1/tests/consumer" "$2" # Conan builds beside the project
+cp -r "$1/tests/consumers" "$2" # Conan builds beside the project
 conan profile detect >>"$2/log" 2>&1
 for shared in True False; do
-    conan create "$1" --test-folder "$2/consumer/conan" -o "eddy/*:shared=$shared" >>"$2/log" 2>&1 ||
+    conan create "$1" --test-folder "$2/consumers/conan" -o "eddy/*:shared=$shared" >>"$2/log" 2>&1 ||
         { tail -n 50 "$2/log"; exit 1; }
 done
 rm -rf "$2"

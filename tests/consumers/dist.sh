@@ -14,7 +14,7 @@ cd "$2"/libeddy-*
 alone=
 if unshare -n true 2>/dev/null; then alone="unshare -n"; fi
 CARGO_HOME=$2/home $alone cargo build --quiet --offline --locked --lib
-cc -Wall -Wextra -Werror -Iinclude tests/consumer/consumer.c -o consumer target/debug/libeddy.a -pthread -ldl -lm
+cc -Wall -Wextra -Werror -Iinclude tests/consumers/consumer.c -o consumer target/debug/libeddy.a -pthread -ldl -lm
 ./consumer
 git -c safe.directory='*' -C "$1" diff --quiet HEAD -- include || exit 0
 cmp include/eddy.h "$1/include/eddy.h"

@@ -13,17 +13,17 @@ if [ "$(id -u)" != 0 ] || ! mmdebstrap --variant=minbase --include=gcc,libc6-dev
     exit 77
 fi
 make -C "$1" deb >>"$log" 2>&1 || { cat "$log"; exit 1; }
-cp -r "$1"/build/deb/*.deb "$1/tests/consumer" "$room/root"
+cp -r "$1"/build/deb/*.deb "$1/tests/consumers" "$room/root"
 chroot "$room" sh -euxc '
     cd /root
     dpkg -i ./*.deb
-    cmake -S consumer -B shared
+    cmake -S consumers -B shared
     cmake --build shared
     (cd shared && ctest --output-on-failure)
-    cmake -S consumer -B static -DEDDY_TARGET=eddy::eddy_static
+    cmake -S consumers -B static -DEDDY_TARGET=eddy::eddy_static
     cmake --build static
     (cd static && ctest --output-on-failure)
-    cc consumer/consumer.c -o consumer.shared $(pkg-config --cflags --libs eddy)
+    cc consumers/consumer.c -o consumer.shared $(pkg-config --cflags --libs eddy)
     ./consumer.shared
     dpkg -r libeddy-dev libeddy0
     ! find / -xdev -name "*eddy*" ! -path "/root/*" | grep -v "^/var/lib/dpkg"'
