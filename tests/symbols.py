@@ -1,10 +1,16 @@
 #!/usr/bin/env python3
 """symbols.py <libeddy.so> <eddy.h>: the library exports what the header declares, neither less nor more, each function
-with a version where there are such."""
+with its version; it is hardened as Debian's are, and asks for no newer C library than it has to."""
 
+import platform
 import re
 import subprocess
 import sys
+
+
+# Built on Debian 12, or on what is older, it runs on distributions since 2021: there is nothing newer in it than what
+# Rust's standard library asks for.
+BUILD_ON, NEWEST = (2, 36), (2, 34)
 
 
 def output(*command):
@@ -23,6 +29,21 @@ def exported(library):
     return {name for name, _, _ in named}, {version.lstrip("@") for _, _, version in named}
 
 
+def weaknesses(library, dynamic):
+    segments = output("readelf", "-lW", library)
+    if "GNU_RELRO" not in segments or "NOW" not in dynamic:
+        yield "what the dynamic linker fills in can be written to afterwards (RELRO, BIND_NOW)"
+    if re.search(r"GNU_STACK.*RWE", segments):
+        yield "the stack is executable"
+    if "TEXTREL" in dynamic:
+        yield "code is written to when the library is loaded"
+    found = re.findall(r"\bGLIBC_(\d+)\.(\d+)", output("readelf", "-VW", library))
+    version = max(tuple(map(int, numbers)) for numbers in found)
+    here = tuple(map(int, platform.libc_ver()[1].split(".")))
+    if here <= BUILD_ON and version > NEWEST:
+        yield f"it asks for a glibc of {version}, newer than {NEWEST}"
+
+
 def main(library, header):
     complaints = []
     (exports, versions), declarations = exported(library), declared(header)
@@ -36,6 +57,7 @@ def main(library, header):
         complaints.append(f"the versions of the symbols are {versions}, not EDDY_{major}")
     if "NODELETE" not in dynamic:
         complaints.append("the library can be unloaded under a thread that still has a loop")
+    complaints += weaknesses(library, dynamic)
     print("\n".join(complaints) or f"{len(exports)} functions, all of them in the header")
     return 1 if complaints or not exports else 0
 
