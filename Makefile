@@ -1,6 +1,7 @@
 # make            the library, in target/release, and its header, in include
 # make demo       the same, and the headers of a page: of a server started for that, or of URL=http://...
 # make check      every test there is; fetches the tools that it needs
+# make soak       18,000 clients of every kind for minutes; EDDY_SOAK=SECONDS,CONNECTIONS for less or more
 # make install    into PREFIX, for a package below DESTDIR; TLS=OFF: a library without it
 # make deb        packages for Debian, in build/deb
 # make dist       a source tarball that needs no registry, in build/dist
@@ -20,7 +21,7 @@ LIBRARY = $(CARGO_TARGET_DIR)/release/libeddy.a
 CFLAGS ?= -O2 -Wall -Wextra
 TLS ?= ON
 
-.PHONY: all demo check configure install deb dist clean
+.PHONY: all demo check soak configure install deb dist clean
 .DELETE_ON_ERROR:
 
 all:
@@ -38,6 +39,10 @@ check: configure
 	cmake --build $(BUILD) --parallel $(JOBS)
 	cd $(BUILD) && ctest --parallel $(JOBS) --output-on-failure
 	@$(MAKE) --no-print-directory bench-counts
+
+soak: configure
+	cmake --build $(BUILD) --target soak
+	$(BUILD)/tests/soak
 
 configure:
 	@tools/bootstrap

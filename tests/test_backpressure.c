@@ -565,3 +565,32 @@ TEST(who_drains_holds_little_for_a_peer_that_does_not_read, "F2 F10")
     free(bytes);
     end_free(&end);
 }
+
+/* ---- one's share ------------------------------------------------------------------------------------------ */
+
+static void *floods(void *arg)
+{
+    static char bytes[1 << 20];
+    const int fd = *(int *)arg;
+    while (send(fd, bytes, sizeof bytes, MSG_NOSIGNAL) > 0);
+    return NULL;
+}
+
+TEST(a_peer_that_sends_on_and_on_after_the_close_has_its_share_of_a_round_and_no_more, "")
+{
+    struct end end = end_tcp(NULL);
+    eddy_stats before = { .size = sizeof before }, after = before;
+    pthread_t thread = plain_start(floods, &end.peer);
+    usleep(50000);
+    CHECK_INT(eddy_writer_close(end.writer), 0);
+    end_pump(end.loop, 5);
+    for (int n = 0; n < 200; n++) {
+        CHECK_INT(eddy_loop_stats(end.loop, &before), 0);
+        CHECK(eddy_loop_run_once(end.loop, 10) >= 0);
+        CHECK_INT(eddy_loop_stats(end.loop, &after), 0);
+        CHECK(after.bytes_in - before.bytes_in <= 2 * 65536); /* a turn from the queue, and one for an event */
+    }
+    eddy_loop_free(end.loop);
+    plain_join(thread);
+    close(end.peer);
+}

@@ -357,6 +357,9 @@ impl Hub {
             if self.round_queue > 0 {
                 self.round_queue -= 1;
                 self.current = self.queue.pop_front()?;
+                if Kind::of(self.current) == Some(Kind::Listener) {
+                    self.listener_left_queue(Id::from_number(self.current));
+                }
                 self.begin_current();
             } else {
                 let event = *self.events.get(self.next_event)?;

@@ -215,6 +215,11 @@ impl Hub {
         if let Some(listening) = self.listeners.get_mut(id) {
             listening.accepted = 0;
             listening.failed = 0;
+        }
+    }
+
+    pub(super) fn listener_left_queue(&mut self, id: Id<Listening>) {
+        if let Some(listening) = self.listeners.get_mut(id) {
             listening.queued = false;
         }
     }

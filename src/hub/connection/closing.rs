@@ -97,34 +97,28 @@ impl Hub {
         self.lose(id, None);
     }
 
-    /// Receives what comes after the close, and drops it.
+    /// Receives what comes after the close, and drops it; once in a turn, since a peer that sends on and on has no claim
+    /// to the others' time.
     pub(super) fn linger(&mut self, id: Id<Connection>) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         if connection.is(is::TLS) {
             return self.linger_tls(id);
         }
-        for _ in 0..TURN_READS {
-            if !connection.is(is::READABLE) {
-                return;
-            }
-            let Some(socket) = &connection.socket else { return };
-            match self
-                .turn
-                .room(&mut connection.reader, &mut self.pool)
-                .map(|room| net::receive(socket, room))
-            {
-                Ok(Ok(n)) if n > 0 => self.turn.received += n as u64,
-                Ok(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                    connection.flags &= !is::READABLE;
-                }
-                _ => {
-                    self.turn.begin(&mut connection.reader);
-                    return self.hang_up(id);
-                }
-            }
-            self.turn.begin(&mut connection.reader);
+        if !connection.is(is::READABLE) {
+            return;
         }
-        self.again(id);
+        let Some(socket) = &connection.socket else { return };
+        let received =
+            self.turn.room(&mut connection.reader, &mut self.pool).map(|room| net::receive(socket, room));
+        self.turn.begin(&mut connection.reader);
+        match received {
+            Ok(Ok(n)) if n > 0 => {
+                self.turn.received += n as u64;
+                self.again(id);
+            }
+            Ok(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => connection.flags &= !is::READABLE,
+            _ => self.hang_up(id),
+        }
     }
 
     pub(super) fn hang_up(&mut self, id: Id<Connection>) {

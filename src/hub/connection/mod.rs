@@ -572,7 +572,10 @@ impl Hub {
     #[inline(always)]
     pub(super) fn begin_turn(&mut self, id: Id<Connection>, event: Option<Event>) {
         let Some(connection) = self.connections.get_mut(id) else { return };
-        connection.flags &= !is::QUEUED;
+        if event.is_none() {
+            // Or else it is in the queue still, and has a turn to come.
+            connection.flags &= !is::QUEUED;
+        }
         self.turn_of = Some(id);
         self.turn_reads = 0;
         self.turn.begin(&mut connection.reader);

@@ -429,36 +429,36 @@ impl Hub {
     /// Receives what comes after our goodbye, and drops it, until the peer has said its own.
     pub(super) fn linger_tls(&mut self, id: Id<Connection>) {
         let Some(connection) = self.connections.get_mut(id) else { return };
-        for _ in 0..TURN_READS {
-            let Some(Engine { socket, flags, reader, tls }) = connection.engine() else { return };
-            if *flags & is::READABLE == 0 && (tls.dead || tls.input.is_none() && !tls.holds) {
-                return;
-            }
-            let over = match self.turn.room(reader, &mut self.pool) {
-                Err(_) => true,
-                Ok(room) if tls.dead => match net::receive(socket, room) {
-                    Ok(n) => n == 0,
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        *flags &= !is::READABLE;
-                        false
-                    }
-                    Err(_) => true,
-                },
-                Ok(room) => match tls.fill(socket, flags, room, &mut self.pool).1 {
-                    Filled::Something | Filled::Nothing => tls.ended || tls.session.is_closed_by_peer(),
-                    Filled::Broken(_) => {
-                        tls.dead = true;
-                        false
-                    }
-                    Filled::Failed(_) | Filled::NoMemory => true,
-                },
-            };
-            self.turn.begin(reader);
-            if over {
-                return self.hang_up(id);
-            }
+        let Some(Engine { socket, flags, reader, tls }) = connection.engine() else { return };
+        if *flags & is::READABLE == 0 && (tls.dead || tls.input.is_none() && !tls.holds) {
+            return;
         }
-        self.again(id);
+        let over = match self.turn.room(reader, &mut self.pool) {
+            Err(_) => true,
+            Ok(room) if tls.dead => match net::receive(socket, room) {
+                Ok(n) => n == 0,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    *flags &= !is::READABLE;
+                    false
+                }
+                Err(_) => true,
+            },
+            Ok(room) => match tls.fill(socket, flags, room, &mut self.pool).1 {
+                Filled::Something | Filled::Nothing => tls.ended || tls.session.is_closed_by_peer(),
+                Filled::Broken(_) => {
+                    tls.dead = true;
+                    false
+                }
+                Filled::Failed(_) | Filled::NoMemory => true,
+            },
+        };
+        let more = *flags & is::READABLE != 0 || tls.holds;
+        self.turn.begin(reader);
+        if over {
+            self.hang_up(id);
+        } else if more {
+            self.again(id);
+        }
     }
 
     /// As `rescue`: what a dead socket still holds is decrypted, and the reader's.

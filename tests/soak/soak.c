@@ -1,0 +1,374 @@
+/* EDDY_SOAK=SECONDS,CONNECTIONS (180,18000): an echo server for minutes, in a process of its own, with clients of every kind: idle
+ * ones, such as come and go, by close, reset and half-close, in clear and over TLS, such as send without reading, read a
+ * byte at a time, or send what no server can want. A hundred behave well, and are answered about as soon as when they
+ * were alone. When the others are gone the server has as much memory and as many descriptors as before. */
+#include "../certificates.h"
+#include "../collect.h"
+
+#include <dirent.h>
+#include <malloc.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+enum { STEADY = 100, TIMES = 1 << 22, PAUSE = 50 /* ms between the lines of one that behaves well */ };
+
+/* ---- the server -------------------------------------------------------------------------------------------- */
+
+struct state {
+    uint64_t open, total, failed; /* connections, and handshakes */
+    size_t resident;
+    int descriptors;
+};
+
+struct server {
+    eddy_loop *loop;
+    uint16_t ports[2]; /* in clear, and TLS */
+    int listening, out;
+};
+
+static void on_line(eddy_reader *reader, const char *line, size_t len, const eddy_error *error, void *arg);
+
+static void on_drained(eddy_writer *writer, const eddy_error *error, void *arg)
+{
+    if (error != NULL) eddy_writer_free(writer);
+    else eddy_reader_readline(arg, on_line, writer);
+}
+
+static void on_line(eddy_reader *reader, const char *line, size_t len, const eddy_error *error, void *arg)
+{
+    if (error != NULL || len == 0) {
+        eddy_writer_free(arg);
+        return;
+    }
+    eddy_writer_write(arg, line, len);
+    eddy_writer_drain(arg, on_drained, reader);
+}
+
+static void on_client(eddy_reader *reader, eddy_writer *writer, const eddy_error *error, void *arg)
+{
+    (void)error, (void)arg;
+    eddy_reader_readline(reader, on_line, writer);
+}
+
+static void on_listening(eddy_server *listening, const eddy_error *error, void *arg)
+{
+    struct server *server = arg;
+    if (error != NULL) FAIL("%s", eddy_error_message(error));
+    server->ports[server->listening++] = (uint16_t)atoi(strrchr(eddy_server_sockname(listening, 0), ':') + 1);
+    if (server->listening == 2) CHECK(write(server->out, server->ports, sizeof server->ports) > 0);
+}
+
+static void on_asked(void *arg)
+{
+    struct server *server = arg;
+    eddy_stats stats = { .size = sizeof stats };
+    CHECK_INT(eddy_loop_stats(server->loop, &stats), 0);
+    malloc_trim(0);
+    struct state state = { stats.connections_open, stats.connections_total, stats.handshakes_failed,
+                           plain_resident(), plain_descriptors() };
+    CHECK(write(server->out, &state, sizeof state) > 0);
+}
+
+/* What fails is counted; that it is told is tested elsewhere. */
+static void on_exception(eddy_loop *loop, const char *message, const eddy_error *error, void *arg)
+{
+    (void)loop, (void)message, (void)error, (void)arg;
+}
+
+static void serve(int out)
+{
+    struct server server = { .loop = eddy_loop_new(), .out = out };
+    eddy_tls *tls = server_of("server");
+    eddy_loop_set_exception_handler(server.loop, on_exception, NULL);
+    CHECK_INT(eddy_loop_add_signal_handler(server.loop, SIGUSR1, on_asked, &server), 0);
+    eddy_start_server(server.loop, on_client, "0.0.0.0", 0, EDDY_OPTIONS(.backlog = 4096), on_listening, &server);
+    RUN_UNTIL(server.loop, server.listening == 1);
+    eddy_start_server(server.loop, on_client, "0.0.0.0", 0,
+                      EDDY_OPTIONS(.backlog = 4096, .tls = tls, .timeout_ms = 10000, .tls_shutdown_ms = 2000),
+                      on_listening, &server);
+    eddy_loop_run(server.loop);
+}
+
+/* ---- the clients ------------------------------------------------------------------------------------------- */
+
+enum kind { WELL, IDLE, CLOSE, RESET, HALF, SECURE, FLOOD, SLOW, LONG, GARBAGE, KINDS };
+static const char *const kinds[] = { "well-behaved", "idle", "close", "reset", "half-close", "TLS", "flood", "slow",
+                                     "endless line", "garbage" };
+
+struct client {
+    enum kind kind;
+    int lines;
+    uint64_t sent; /* when, in microseconds */
+    eddy_reader *reader;
+    eddy_writer *writer;
+};
+
+static eddy_loop *loop;
+static uint16_t ports[2];
+static eddy_tls *tls;
+static bool going, measuring;
+static uint32_t *times;
+static size_t timed;
+static uint64_t rounds[KINDS], live[KINDS], refused;
+static char much[65536], endless[65536]; /* lines of 512; and none */
+
+static uint64_t microseconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+static void begin(struct client *client);
+
+static void on_time(eddy_loop *of, const eddy_error *error, void *arg)
+{
+    (void)of;
+    if (error == NULL && (going || ((struct client *)arg)->kind == WELL)) begin(arg);
+}
+
+/* It is over; and begins anew, unless the time is over too. */
+static void again(struct client *client, bool reset)
+{
+    rounds[client->kind]++;
+    live[client->kind]--;
+    if (reset) eddy_writer_abort(client->writer);
+    eddy_writer_free(client->writer);
+    client->writer = NULL;
+    if (going) CHECK(eddy_loop_call_later(loop, 100 + (uint64_t)(rand() % 2000), on_time, client) >= 0);
+}
+
+static void say(struct client *client);
+
+static void on_pause(eddy_loop *of, const eddy_error *error, void *arg)
+{
+    (void)of;
+    if (error == NULL) say(arg);
+}
+
+static void on_answer(eddy_reader *reader, const char *line, size_t len, const eddy_error *error, void *arg)
+{
+    struct client *client = arg;
+    (void)reader, (void)line;
+    if (client->writer == NULL) return;
+    if (error != NULL || len == 0) {
+        if (client->kind == WELL) FAIL("one that behaves well was cut off: %s", eddy_error_message(error));
+        again(client, false);
+        return;
+    }
+    switch (client->kind) {
+    case WELL:
+        if (measuring && timed < TIMES) times[timed++] = (uint32_t)(microseconds() - client->sent);
+        CHECK(eddy_loop_call_later(loop, PAUSE, on_pause, client) >= 0);
+        break;
+    case IDLE:
+        eddy_reader_readline(reader, on_answer, client);
+        break;
+    default:
+        if (++client->lines < 5) say(client);
+        else if (client->kind == HALF && client->lines == 5) {
+            CHECK_INT(eddy_writer_write_eof(client->writer), 0); /* the server's end is the answer */
+            eddy_reader_readline(reader, on_answer, client);
+        } else again(client, client->kind == RESET);
+    }
+}
+
+static void say(struct client *client)
+{
+    client->sent = microseconds();
+    eddy_writer_write(client->writer, "a line, to be sent back\n", 24);
+    eddy_reader_readline(client->reader, on_answer, client);
+}
+
+/* More and more, and nothing is read; or a line that never ends. */
+static void on_room(eddy_writer *writer, const eddy_error *error, void *arg)
+{
+    struct client *client = arg;
+    if (client->writer == NULL) return;
+    if (error != NULL) {
+        again(client, false);
+        return;
+    }
+    /* On a connection that is lost writing says 0, and the drain tells. */
+    for (int n = 0; n < 8; n++) eddy_writer_write(writer, client->kind == LONG ? endless : much, sizeof much);
+    if (eddy_writer_drain(writer, on_room, client) < 0) again(client, false);
+}
+
+static void on_byte(eddy_reader *reader, const char *bytes, size_t len, const eddy_error *error, void *arg);
+
+static void on_next(eddy_loop *of, const eddy_error *error, void *arg)
+{
+    struct client *client = arg;
+    (void)of;
+    if (error == NULL && client->writer != NULL) eddy_reader_read(client->reader, 1, on_byte, client);
+}
+
+static void on_byte(eddy_reader *reader, const char *bytes, size_t len, const eddy_error *error, void *arg)
+{
+    struct client *client = arg;
+    (void)reader, (void)bytes;
+    if (client->writer == NULL) return;
+    if (error != NULL || len == 0) again(client, false);
+    else CHECK(eddy_loop_call_later(loop, 20, on_next, client) >= 0);
+}
+
+static void on_open(eddy_reader *reader, eddy_writer *writer, const eddy_error *error, void *arg)
+{
+    struct client *client = arg;
+    if (error != NULL) {
+        if (client->kind == WELL) FAIL("one that behaves well was turned away: %s", eddy_error_message(error));
+        refused++;
+        if (going) CHECK(eddy_loop_call_later(loop, 1000, on_time, client) >= 0);
+        return;
+    }
+    live[client->kind]++;
+    client->reader = reader;
+    client->writer = writer;
+    client->lines = 0;
+    switch (client->kind) {
+    case FLOOD:
+    case LONG: on_room(writer, NULL, client); break;
+    case GARBAGE:
+        eddy_writer_write(writer, much, 1000);
+        eddy_reader_read(reader, 4096, on_answer, client);
+        client->lines = 10;
+        break;
+    case SLOW:
+        for (int n = 0; n < 8; n++) eddy_writer_write(writer, much, 4096);
+        eddy_reader_read(reader, 1, on_byte, client);
+        break;
+    default: say(client);
+    }
+}
+
+static void begin(struct client *client)
+{
+    static int host;
+    char name[16];
+    snprintf(name, sizeof name, "127.0.0.%d", 1 + host++ % 16); /* or else there would not be ports enough */
+    const bool secure = client->kind == SECURE;
+    CHECK(eddy_open_connection(loop, name, ports[secure || client->kind == GARBAGE],
+                               secure ? EDDY_OPTIONS(.tls = tls, .server_hostname = "localhost") : NULL, on_open,
+                               client) >= 0);
+}
+
+/* ---- the run ----------------------------------------------------------------------------------------------- */
+
+static int by_size(const void *a, const void *b)
+{
+    const uint32_t left = *(const uint32_t *)a, right = *(const uint32_t *)b;
+    return (left > right) - (left < right);
+}
+
+static void run_for(uint64_t ms)
+{
+    for (uint64_t end = plain_now() + ms; plain_now() < end;) CHECK(eddy_loop_run_once(loop, 10) >= 0);
+}
+
+/* Of the answers to those who behave well, in milliseconds. */
+static double p99(uint64_t ms)
+{
+    timed = 0;
+    measuring = true;
+    run_for(ms);
+    measuring = false;
+    CHECK(timed > 100);
+    qsort(times, timed, sizeof *times, by_size);
+    return times[timed * 99 / 100] / 1000.0;
+}
+
+static struct state ask(pid_t server, int in)
+{
+    struct state state = { 0 };
+    CHECK(kill(server, SIGUSR1) == 0);
+    CHECK_INT(read(in, &state, sizeof state), sizeof state);
+    return state;
+}
+
+TEST(many_clients_of_every_kind_for_minutes, "")
+{
+    unsigned seconds = 180, count = 18000;
+    if (getenv("EDDY_SOAK") != NULL) sscanf(getenv("EDDY_SOAK"), "%u,%u", &seconds, &count);
+    const struct rlimit most = { count + 1000, count + 1000 };
+    if (!certificates()) return;
+    if (setrlimit(RLIMIT_NOFILE, &most) != 0) FAIL("each of two processes needs %u descriptors", count + 1000);
+    alarm(seconds + 300);
+    memset(much, 'x', sizeof much);
+    memset(endless, 'x', sizeof endless);
+    for (size_t n = 511; n < sizeof much; n += 512) much[n] = '\n';
+    times = calloc(TIMES, sizeof *times);
+    int ends[2];
+    plain_ok(pipe(ends), "pipe");
+    const pid_t server = fork();
+    if (server == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        serve(ends[1]);
+        _exit(0);
+    }
+    close(ends[1]);
+    CHECK_INT(read(ends[0], ports, sizeof ports), sizeof ports);
+    loop = eddy_loop_new();
+    tls = client_of("authority.pem");
+    struct client *clients = calloc(STEADY + count, sizeof *clients);
+
+    for (size_t n = 0; n < STEADY; n++) begin(&clients[n]);
+    run_for(1000);
+    const double alone = p99(10000);
+    const struct state before = ask(server, ends[0]);
+    printf("alone: p99 %.2f ms; the server has %zu KB, %d descriptors\n", alone, before.resident / 1024,
+           before.descriptors);
+
+    going = true;
+    for (unsigned n = 0; n < count; n++) {
+        struct client *client = &clients[STEADY + n];
+        const unsigned of = n % 100; /* most are idle; of the others there are some of each */
+        client->kind = of < 80 ? IDLE : of < 84 ? CLOSE : of < 87 ? RESET : of < 90 ? HALF : of < 94 ? SECURE
+                     : of < 95 ? FLOOD : of < 97 ? SLOW : of < 98 ? LONG : GARBAGE;
+        begin(client);
+        if (n % 20 == 0) run_for(1);
+    }
+    run_for(3000);
+    double worst = 0;
+    for (unsigned done = 0; done < seconds; done += 10) {
+        const double now = p99(10000);
+        const struct state state = ask(server, ends[0]);
+        if (now > worst) worst = now;
+        printf("%3llu s: p99 %.2f ms; %llu open, %llu in all, %llu handshakes failed; %zu KB, %d descriptors\n",
+               (unsigned long long)done + 10, now, (unsigned long long)state.open, (unsigned long long)state.total,
+               (unsigned long long)state.failed, state.resident / 1024, state.descriptors);
+        fflush(stdout);
+    }
+    for (int kind = IDLE; kind < KINDS; kind++)
+        printf("%s: %llu live, %llu ended; ", kinds[kind], (unsigned long long)live[kind],
+               (unsigned long long)rounds[kind]);
+    printf("%llu could not connect\n", (unsigned long long)refused);
+
+    going = false;
+    for (unsigned n = 0; n < count; n++)
+        if (clients[STEADY + n].writer != NULL) again(&clients[STEADY + n], n % 2 == 0);
+    struct state after;
+    uint64_t end = plain_now() + 60000;
+    do {
+        run_for(500);
+        after = ask(server, ends[0]);
+    } while (after.descriptors > before.descriptors && plain_now() < end);
+    const double again_alone = p99(10000);
+    printf("alone again: p99 %.2f ms; the server has %zu KB, %d descriptors\n", again_alone, after.resident / 1024,
+           after.descriptors);
+    kill(server, SIGKILL);
+    waitpid(server, NULL, 0);
+    close(ends[0]);
+    eddy_loop_free(loop);
+    eddy_tls_free(tls);
+    free(clients), free(times);
+
+    CHECK_INT(after.descriptors, before.descriptors);
+    CHECK_INT(after.open, STEADY);
+    /* The tables keep their places, some 200 bytes each; the pool keeps 4 MB. */
+    CHECK(after.resident < before.resident + 16 * 1024 * 1024 + count * 400);
+    /* Where there are few processors, milliseconds are the scheduler's doing. */
+    CHECK(worst < 3 * (alone > 5 ? alone : 5));
+    printf("%llu connections in %u s, %u at a time: nothing is lost\n", (unsigned long long)after.total, seconds,
+           count + STEADY);
+}
