@@ -107,7 +107,7 @@ struct client {
 static eddy_loop *loop;
 static uint16_t ports[2];
 static eddy_tls *tls;
-static bool going, measuring;
+static bool going, measuring, over;
 static uint32_t *times;
 static size_t timed;
 static uint64_t rounds[KINDS], live[KINDS], refused;
@@ -151,7 +151,7 @@ static void on_answer(eddy_reader *reader, const char *line, size_t len, const e
 {
     struct client *client = arg;
     (void)reader, (void)line;
-    if (client->writer == NULL) return;
+    if (client->writer == NULL || over) return;
     if (error != NULL || len == 0) {
         if (client->kind == WELL) FAIL("one that behaves well was cut off: %s", eddy_error_message(error));
         again(client, false);
@@ -356,6 +356,7 @@ TEST(many_clients_of_every_kind_for_minutes, "")
     const double again_alone = p99(10000);
     printf("alone again: p99 %.2f ms; the server has %zu KB, %d descriptors\n", again_alone, after.resident / 1024,
            after.descriptors);
+    over = true;
     kill(server, SIGKILL);
     waitpid(server, NULL, 0);
     close(ends[0]);
