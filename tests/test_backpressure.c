@@ -306,7 +306,7 @@ static void warm_up(struct end *end)
     RUN_UNTIL(end->loop, line.count > 0);
 }
 
-TEST(an_endless_line_is_told_once_and_not_kept, "R80 R82")
+TEST(an_endless_line_is_told_once_and_not_kept, "R80 R82 p01")
 {
     struct end end = end_tcp(NULL);
     struct flood peer = { .fd = end.peer, .size = flood_size(&end), .tail = "\nnext\n" };
@@ -437,7 +437,7 @@ TEST(all_of_a_large_stream_passes_through_a_small_limit, "R81 R82 C2")
     end_free(&end);
 }
 
-TEST(a_read_to_the_end_is_not_bounded_by_the_limit, "R23 R24 R82")
+TEST(a_read_to_the_end_is_not_bounded_by_the_limit, "R23 R24 R82 p06")
 {
     struct end end = end_tcp(EDDY_OPTIONS(.limit = LIMIT));
     struct sender peer = { .fd = end.peer, .size = 3000000 / (size_t)eddy_test_slow() };
@@ -453,7 +453,7 @@ TEST(a_read_to_the_end_is_not_bounded_by_the_limit, "R23 R24 R82")
     CHECK_INT(all.count, 1);
 }
 
-TEST(a_read_to_the_end_can_be_bounded_and_loses_nothing, "R25")
+TEST(a_read_to_the_end_can_be_bounded_and_loses_nothing, "R25 p06")
 {
     struct end end = end_tcp(EDDY_OPTIONS(.limit = LIMIT));
     struct sender peer = { .fd = end.peer, .size = 1000000 / (size_t)eddy_test_slow() };
@@ -474,7 +474,7 @@ TEST(a_read_to_the_end_can_be_bounded_and_loses_nothing, "R25")
     CHECK_INT(all.count, 1);
 }
 
-TEST(much_more_than_the_limit_can_be_read_exactly, "R32 R82")
+TEST(much_more_than_the_limit_can_be_read_exactly, "R32 R82 p05")
 {
     struct end end = end_unix(EDDY_OPTIONS(.limit = LIMIT));
     struct sender peer = { .fd = end.peer, .size = 2000000 / (size_t)eddy_test_slow() };
@@ -489,7 +489,7 @@ TEST(much_more_than_the_limit_can_be_read_exactly, "R32 R82")
     end_free(&end);
 }
 
-TEST(memory_is_given_back_after_a_burst, "")
+TEST(memory_is_given_back_after_a_burst, "r13")
 {
     enum { COUNT = 100 };
     eddy_loop *loop = eddy_loop_new();
@@ -538,7 +538,7 @@ static void write_on(struct got *got, void *data)
     START(got, eddy_writer_drain(got->writer, got_writer, got));
 }
 
-TEST(who_drains_holds_little_for_a_peer_that_does_not_read, "F2 F10")
+TEST(who_drains_holds_little_for_a_peer_that_does_not_read, "F2 F10 p07")
 {
     struct end end = end_tcp(NULL);
     size_t size = 20000000 / (size_t)eddy_test_slow() + 4000000;

@@ -285,7 +285,7 @@ TEST(the_clock_is_chosen_before_anything_is_timed, "")
     eddy_loop_free(loop);
 }
 
-TEST(never_is_never_by_a_virtual_clock_too, "")
+TEST(never_is_never_by_a_virtual_clock_too, "m03")
 {
     eddy_loop *loop = virtual_loop();
     struct rung never = { 0 }, far = { 0 };

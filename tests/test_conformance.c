@@ -412,7 +412,7 @@ BEHAVIOUR(three_megabytes_each_way_at_once_in_random_cuts, "")
 
 /* ---- the end ------------------------------------------------------------------------------------------------- */
 
-BEHAVIOUR(one_side_may_end_and_the_other_go_on, "W20")
+BEHAVIOUR(one_side_may_end_and_the_other_go_on, "W13")
 {
     struct ends ends = make(NULL);
     GOT(line);
@@ -428,7 +428,7 @@ BEHAVIOUR(one_side_may_end_and_the_other_go_on, "W20")
     done(&ends);
 }
 
-BEHAVIOUR(a_close_loses_nothing_and_is_told, "K1 K10")
+BEHAVIOUR(a_close_loses_nothing_and_is_told, "K1 K3")
 {
     struct ends ends = make(NULL);
     const size_t all = 1000 * 1000;
@@ -452,7 +452,7 @@ BEHAVIOUR(a_close_loses_nothing_and_is_told, "K1 K10")
     done(&ends);
 }
 
-BEHAVIOUR(an_abort_is_told_to_both, "K20")
+BEHAVIOUR(an_abort_is_told_to_both, "K5")
 {
     struct ends ends = make(NULL);
     GOT(closed);

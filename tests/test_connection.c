@@ -230,7 +230,7 @@ TEST(when_all_addresses_fail_the_error_tells_why, "O5")
     eddy_loop_free(loop);
 }
 
-TEST(a_closed_port_is_told_to_the_callback, "O5 O13")
+TEST(a_closed_port_is_told_to_the_callback, "O5 O13 n01 e15")
 {
     char expected[128];
     eddy_loop *loop = eddy_loop_new();
@@ -492,7 +492,7 @@ TEST(what_makes_no_sense_is_refused_at_once, "O1")
     CHECK_INT(opened.count, 0);
 }
 
-TEST(an_address_spelt_wrongly_is_never_connected_to, "")
+TEST(an_address_spelt_wrongly_is_never_connected_to, "p16")
 {
     static const char *const hosts[] = { "[::1", "::1]", "1.2.3.4.5", "[127.0.0.1]", "127.0.0.1:80" };
     eddy_loop *loop = eddy_loop_new();
@@ -511,7 +511,7 @@ TEST(an_address_spelt_wrongly_is_never_connected_to, "")
 
 /* ---- descriptors made elsewhere ------------------------------------------------------------------------ */
 
-TEST(a_connected_socket_made_elsewhere_becomes_a_connection, "O1 V22")
+TEST(a_connected_socket_made_elsewhere_becomes_a_connection, "O1 V22 a13 t08")
 {
     int ends[2];
     eddy_loop *loop = eddy_loop_new();
@@ -553,7 +553,7 @@ static void check_unusable(eddy_loop *loop, int fd, int code, const char *what)
     if (fd >= 0) CHECK_INT(close(fd), 0);
 }
 
-TEST(what_is_no_connected_stream_socket_is_refused, "O1")
+TEST(what_is_no_connected_stream_socket_is_refused, "O1 a13")
 {
     int ends[2];
     eddy_loop *loop = eddy_loop_new();
@@ -591,7 +591,7 @@ TEST(what_is_no_connected_stream_socket_is_refused, "O1")
     eddy_loop_free(loop);
 }
 
-TEST(a_descriptor_that_is_a_connection_already_does_not_become_another, "O14")
+TEST(a_descriptor_that_is_a_connection_already_does_not_become_another, "O14 a13")
 {
     struct end end = end_tcp(NULL);
     GOT(again);
@@ -638,7 +638,7 @@ TEST(the_connection_is_told_before_its_data, "C1")
     CHECK_INT(opened.count, 1);
 }
 
-TEST(a_wakeup_without_data_is_nothing, "C2")
+TEST(a_wakeup_without_data_is_nothing, "C2 n14")
 {
     struct end end = end_tcp(NULL);
     char bytes[8];
@@ -660,7 +660,7 @@ TEST(a_wakeup_without_data_is_nothing, "C2")
     end_free(&end);
 }
 
-TEST(the_peers_end_of_stream_leaves_our_side_open, "C3")
+TEST(the_peers_end_of_stream_leaves_our_side_open, "C3 n09")
 {
     struct end end = end_tcp(NULL);
     size_t size = 1000000;
@@ -820,7 +820,7 @@ TEST(the_socket_is_closed_only_after_the_loss_was_told, "C15")
     end_free(&end);
 }
 
-TEST(data_before_a_reset_is_delivered_first, "C10")
+TEST(data_before_a_reset_is_delivered_first, "C10 n05 n06")
 {
     struct end end = end_tcp(NULL);
     GOT(line);
@@ -877,7 +877,7 @@ TEST(a_connection_lost_before_it_was_told_is_told_by_the_read, "O15")
     CHECK_INT(opened.count, 1);
 }
 
-TEST(a_connection_to_itself_is_refused, "")
+TEST(a_connection_to_itself_is_refused, "n21")
 {
     eddy_loop *loop = eddy_loop_new();
     uint16_t port = plain_closed_port();
@@ -891,7 +891,7 @@ TEST(a_connection_to_itself_is_refused, "")
     eddy_loop_free(loop);
 }
 
-TEST(an_urgent_byte_does_not_hold_up_what_follows, "")
+TEST(an_urgent_byte_does_not_hold_up_what_follows, "n22 n24")
 {
     struct end end = end_tcp(NULL);
     GOT(six);
@@ -917,7 +917,7 @@ TEST(an_urgent_byte_does_not_hold_up_what_follows, "")
     end_free(&end);
 }
 
-TEST(both_sides_may_close_at_once, "C8")
+TEST(both_sides_may_close_at_once, "C8 n23")
 {
     eddy_loop *loop = eddy_loop_new();
     int rounds = 600 / eddy_test_slow() + 10;
@@ -981,7 +981,7 @@ static void write_to_the_dead(struct end end, bool reset)
     CHECK(sigpipe_is_default());
 }
 
-TEST(a_peer_that_is_gone_raises_no_signal, "W9")
+TEST(a_peer_that_is_gone_raises_no_signal, "W9 n10")
 {
     signal(SIGPIPE, SIG_DFL);
     write_to_the_dead(end_tcp(NULL), false);
@@ -1022,7 +1022,7 @@ static void *send_pattern(void *arg)
     return NULL;
 }
 
-TEST(interrupted_system_calls_are_not_seen, "C2")
+TEST(interrupted_system_calls_are_not_seen, "C2 n13 t15 m10")
 {
     struct sigaction action = { .sa_handler = nothing }, old; /* no SA_RESTART */
     struct end end = end_tcp(NULL);
@@ -1053,7 +1053,7 @@ TEST(interrupted_system_calls_are_not_seen, "C2")
     end_free(&end);
 }
 
-TEST(no_signals_disposition_or_mask_is_changed, "")
+TEST(no_signals_disposition_or_mask_is_changed, "t04")
 {
     struct sigaction before[65], after;
     sigset_t mask_before, mask_after;

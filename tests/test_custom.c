@@ -443,7 +443,7 @@ static void write_more(struct wire *wire)
     CHECK_STR(wire->log, "write(first) "); /* and we are not called inside our call */
 }
 
-TEST(a_transport_may_write_while_it_writes, "W11")
+TEST(a_transport_may_write_while_it_writes, "W11 e12")
 {
     struct wire wire = { .in_write = write_more };
     open_wire(&wire, 100);
@@ -668,7 +668,7 @@ TEST(a_connection_lost_in_peace_is_the_end_of_the_stream, "C6 C7 C8")
     CHECK_INT(closed.count, 1);
 }
 
-TEST(a_connection_lost_with_an_error_tells_everyone_who_waits, "C6 C7 C8 F11 F13 K3 R12")
+TEST(a_connection_lost_with_an_error_tells_everyone_who_waits, "C6 C7 C8 F11 F13 K3 R12 p18 e14")
 {
     struct wire wire = { 0 };
     open_wire(&wire, 100);
@@ -713,7 +713,7 @@ TEST(a_connection_lost_with_an_error_tells_everyone_who_waits, "C6 C7 C8 F11 F13
     CHECK_INT(drain.count + other_drain.count + also_closed.count, 3);
 }
 
-TEST(release_is_the_last_call_and_comes_after_the_loss, "C15 C8")
+TEST(release_is_the_last_call_and_comes_after_the_loss, "C15 C8 a19")
 {
     struct wire wire = { 0 };
     open_wire(&wire, 100);
@@ -1086,7 +1086,7 @@ static void free_the_writer(struct wire *wire)
     wire->in_write = NULL;
 }
 
-TEST(freeing_the_writer_while_its_transport_writes, "")
+TEST(freeing_the_writer_while_its_transport_writes, "e12")
 {
     struct wire wire = { .in_write = free_the_writer };
     open_wire(&wire, 100);

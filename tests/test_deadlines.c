@@ -159,7 +159,7 @@ static void drip(eddy_loop *loop, const eddy_error *error, void *arg)
     CHECK(eddy_loop_call_later(loop, 3, drip, drops) >= 0);
 }
 
-TEST(a_peer_that_sends_byte_by_byte_does_not_move_the_deadline, "")
+TEST(a_peer_that_sends_byte_by_byte_does_not_move_the_deadline, "p10")
 {
     struct end end = end_tcp(NULL);
     struct drip drops = { .end = &end };
@@ -760,7 +760,7 @@ TEST(a_drain_that_had_nothing_to_wait_for_does_not_wait_without_a_bound, "F12")
 
 /* ---- close --------------------------------------------------------------------------------------------- */
 
-TEST(a_close_that_a_peer_keeps_waiting_ends_with_a_reset, "K4")
+TEST(a_close_that_a_peer_keeps_waiting_ends_with_a_reset, "K4 d03")
 {
     static char bytes[65536];
     for (int freed = 0; freed < 2; freed++) {
@@ -1132,7 +1132,7 @@ static void race(unsigned seed, bool times, bool cancels)
     eddy_loop_free(race.loop);
 }
 
-TEST(ten_thousand_reads_that_their_deadlines_race_with, "")
+TEST(ten_thousand_reads_that_their_deadlines_race_with, "m08")
 {
     race(1, true, false);
 }

@@ -558,7 +558,7 @@ TEST(writes_of_every_kind_keep_their_order_byte_by_byte, "W1")
     for (unsigned seed = 1; seed <= (eddy_test_slow() > 1 ? 4 : 40); seed++) write_mix(seed, seed % 2 != 0);
 }
 
-TEST(lent_bytes_are_released_once_however_the_connection_ends, "")
+TEST(lent_bytes_are_released_once_however_the_connection_ends, "a19")
 {
     for (int how = 0; how < 7; how++) {
         struct end end = end_tcp(NULL);
@@ -735,7 +735,7 @@ TEST(a_release_may_lend_again_and_free_the_writer, "")
 
 /* ---- max_write_buffer ---------------------------------------------------------------------------------- */
 
-TEST(more_than_max_write_buffer_is_refused_whole_and_to_the_byte, "")
+TEST(more_than_max_write_buffer_is_refused_whole_and_to_the_byte, "p07 p08")
 {
     struct end end = end_unix(EDDY_OPTIONS(.max_write_buffer = 10000));
     static char bytes[20000], got[65536];

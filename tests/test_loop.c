@@ -155,7 +155,7 @@ static void ring(eddy_loop *loop, const eddy_error *error, void *arg)
     alarm_clock->count++;
 }
 
-TEST(timers_come_in_order_of_their_time_and_never_early, "")
+TEST(timers_come_in_order_of_their_time_and_never_early, "m02")
 {
     static const uint64_t delays[] = { 13, 1, 7, 0, 3, 20, 2, 9, 1, 5, 15, 4 };
     enum { COUNT = sizeof delays / sizeof delays[0] };
@@ -182,7 +182,7 @@ TEST(timers_come_in_order_of_their_time_and_never_early, "")
     eddy_loop_free(loop);
 }
 
-TEST(a_timer_of_one_millisecond_is_never_early, "")
+TEST(a_timer_of_one_millisecond_is_never_early, "m02")
 {
     eddy_loop *loop = new_loop();
     for (int i = 0; i < 100; i++) {
@@ -198,7 +198,7 @@ TEST(a_timer_of_one_millisecond_is_never_early, "")
     eddy_loop_free(loop);
 }
 
-TEST(timers_of_one_delay_come_in_the_order_they_were_set, "")
+TEST(timers_of_one_delay_come_in_the_order_they_were_set, "m06")
 {
     eddy_loop *loop = new_loop();
     struct got timers[200] = { { 0 } };
@@ -212,7 +212,7 @@ TEST(timers_of_one_delay_come_in_the_order_they_were_set, "")
     eddy_loop_free(loop);
 }
 
-TEST(a_timer_for_the_end_of_time, "")
+TEST(a_timer_for_the_end_of_time, "m03")
 {
     eddy_loop *loop = new_loop();
     GOT(never);
@@ -305,7 +305,7 @@ TEST(a_call_cancelled_by_another_of_the_same_batch, "")
     eddy_loop_free(loop);
 }
 
-TEST(a_timer_cancelled_by_another_of_the_same_batch, "")
+TEST(a_timer_cancelled_by_another_of_the_same_batch, "m05")
 {
     eddy_loop *loop = new_loop();
     GOT(first);
@@ -379,7 +379,7 @@ TEST(run_returns_when_nothing_is_left, "")
     eddy_loop_free(loop);
 }
 
-TEST(stop_and_run_again, "")
+TEST(stop_and_run_again, "e08 d07")
 {
     eddy_loop *loop = new_loop();
     GOT(stop);
@@ -460,7 +460,7 @@ static void run_inside(struct got *got, void *data)
     CHECK(eddy_loop_is_running(got->loop));
 }
 
-TEST(a_running_loop_cannot_be_run_again, "")
+TEST(a_running_loop_cannot_be_run_again, "a12")
 {
     eddy_loop *loop = new_loop();
     GOT(call);
@@ -555,7 +555,7 @@ TEST(at_most_255_loops_at_a_time, "")
     }
 }
 
-TEST(no_descriptors_no_loop, "")
+TEST(no_descriptors_no_loop, "r03")
 {
     struct rlimit limit, none;
     CHECK_INT(getrlimit(RLIMIT_NOFILE, &limit), 0);
@@ -574,7 +574,7 @@ TEST(no_descriptors_no_loop, "")
 
 /* ---- freeing ------------------------------------------------------------------------------------------- */
 
-TEST(freeing_the_loop_cancels_everything_once, "")
+TEST(freeing_the_loop_cancels_everything_once, "a11")
 {
     eddy_loop *loop = new_loop();
     struct got calls[4] = { { 0 } };
@@ -701,7 +701,7 @@ static void *post_all(void *arg)
     return NULL;
 }
 
-TEST(four_threads_post_to_one_loop, "")
+TEST(four_threads_post_to_one_loop, "t01")
 {
     eddy_loop *loop = new_loop();
     struct poster posters[THREADS] = { { 0 } };
@@ -887,7 +887,7 @@ static void child_must_pass(pid_t child)
     CHECK_INT(WEXITSTATUS(status), 0);
 }
 
-TEST(a_forked_child_is_refused_and_does_its_parent_no_harm, "")
+TEST(a_forked_child_is_refused_and_does_its_parent_no_harm, "t07")
 {
     eddy_loop *loop = new_loop();
     int ends[2];
@@ -1366,7 +1366,7 @@ static void do_nothing(int signum)
     (void)signum;
 }
 
-TEST(a_signal_interrupts_nothing, "")
+TEST(a_signal_interrupts_nothing, "m10")
 {
     struct sigaction action = { .sa_handler = do_nothing }, old; /* no SA_RESTART */
     CHECK_INT(sigaction(SIGUSR1, &action, &old), 0);
@@ -1388,7 +1388,7 @@ TEST(a_signal_interrupts_nothing, "")
     CHECK_INT(sigaction(SIGUSR1, &old, NULL), 0);
 }
 
-TEST(descriptors_are_closed_on_exec, "")
+TEST(descriptors_are_closed_on_exec, "t08")
 {
     eddy_loop *loop = new_loop();
     CHECK(eddy_loop_fd(loop) >= 0);

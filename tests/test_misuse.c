@@ -97,7 +97,7 @@ TEST(every_function_takes_a_live_handle, "S1 S2 S3 S4")
     far_ends_close();
 }
 
-TEST(null_handles_are_refused, "")
+TEST(null_handles_are_refused, "a01")
 {
     struct cast cast;
     cast_make(&cast);
@@ -135,7 +135,7 @@ TEST(handles_of_another_kind_are_refused, "")
     far_ends_close();
 }
 
-TEST(handles_that_were_never_made_are_refused, "")
+TEST(handles_that_were_never_made_are_refused, "a05")
 {
     struct cast cast;
     int here = 0;
@@ -162,7 +162,7 @@ TEST(handles_that_were_never_made_are_refused, "")
     far_ends_close();
 }
 
-TEST(freed_handles_are_refused, "")
+TEST(freed_handles_are_refused, "a05")
 {
     struct cast cast;
     cast_make(&cast);
@@ -283,7 +283,7 @@ static void *from_a_thread_with_a_loop(void *cast)
     return NULL;
 }
 
-TEST(handles_of_another_threads_loop_are_refused, "")
+TEST(handles_of_another_threads_loop_are_refused, "a10")
 {
     struct cast cast;
     cast_make(&cast);
@@ -371,7 +371,7 @@ TEST(handles_of_two_loops_do_not_mix, "")
 
 #define TOO_LARGE ((size_t)SSIZE_MAX + 1)
 
-TEST(callbacks_cannot_be_missing, "")
+TEST(callbacks_cannot_be_missing, "a02")
 {
     struct cast cast;
     cast_make(&cast);
@@ -409,7 +409,7 @@ TEST(callbacks_cannot_be_missing, "")
     finish(loop);
 }
 
-TEST(counts_that_no_memory_has_are_refused, "R30")
+TEST(counts_that_no_memory_has_are_refused, "R30 p17")
 {
     struct cast cast;
     cast_make(&cast);
@@ -449,7 +449,7 @@ TEST(counts_that_no_memory_has_are_refused, "R30")
     finish(loop);
 }
 
-TEST(bytes_that_are_not_there_are_refused, "R40 W2")
+TEST(bytes_that_are_not_there_are_refused, "R40 W2 a01 a15 a18")
 {
     struct cast cast;
     cast_make(&cast);
@@ -513,7 +513,7 @@ TEST(nonsense_is_refused_first, "R14")
     finish(loop);
 }
 
-TEST(limits_that_make_no_sense_are_refused, "R2")
+TEST(limits_that_make_no_sense_are_refused, "R2 a15")
 {
     eddy_loop *loop = begin();
     REFUSED_NEW(eddy_reader_new(loop, 0), "eddy_reader_new", "limit");
@@ -557,7 +557,7 @@ TEST(transports_need_their_functions, "")
     CHECK_INT(no_extras_own.released, 1);
 }
 
-TEST(hosts_and_ports_that_make_no_sense_are_refused, "")
+TEST(hosts_and_ports_that_make_no_sense_are_refused, "p15 p16")
 {
     const int before = threads();
     eddy_loop *loop = begin();
@@ -643,7 +643,7 @@ static long long line_with_options(const eddy_options *options, size_t length)
     return result;
 }
 
-TEST(options_of_other_sizes_are_understood, "")
+TEST(options_of_other_sizes_are_understood, "a07")
 {
     struct { eddy_options options; unsigned char tail[64]; } larger;
     memset(&larger, 0, sizeof larger);
@@ -662,7 +662,7 @@ TEST(options_of_other_sizes_are_understood, "")
     CHECK_INT(line_with_options(NULL, 9), 9);
 }
 
-TEST(options_that_make_no_sense_are_refused, "")
+TEST(options_that_make_no_sense_are_refused, "a06 a07")
 {
     eddy_loop *loop = begin();
     struct { eddy_options options; unsigned char tail[64]; } larger;
@@ -741,7 +741,7 @@ TEST(descriptors_that_are_no_sockets_are_refused, "V21")
 
 /* ---- too early, too late, too many --------------------------------------------------------------------- */
 
-TEST(one_read_at_a_time, "R70 R71")
+TEST(one_read_at_a_time, "R70 R71 a08")
 {
     eddy_loop *loop = begin();
     eddy_reader *reader = eddy_reader_new(loop, 16);
@@ -774,7 +774,7 @@ TEST(one_read_at_a_time, "R70 R71")
     finish(loop);
 }
 
-TEST(too_late_is_an_error_and_not_a_crash, "R5 R6 R7 W5")
+TEST(too_late_is_an_error_and_not_a_crash, "R5 R6 R7 W5 a03 a04")
 {
     struct cast cast;
     cast_make(&cast);
@@ -1319,13 +1319,13 @@ static void play_deed(enum deed deed)
     }
 }
 
-TEST(readers_can_be_freed_in_every_callback, "") { play_deed(FREE_READERS); }
-TEST(writers_can_be_freed_in_every_callback, "") { play_deed(FREE_WRITERS); }
-TEST(servers_can_be_freed_in_every_callback, "") { play_deed(FREE_SERVERS); }
-TEST(protocols_can_be_freed_in_every_callback, "") { play_deed(FREE_PROTOCOLS); }
+TEST(readers_can_be_freed_in_every_callback, "e04") { play_deed(FREE_READERS); }
+TEST(writers_can_be_freed_in_every_callback, "e04") { play_deed(FREE_WRITERS); }
+TEST(servers_can_be_freed_in_every_callback, "e04") { play_deed(FREE_SERVERS); }
+TEST(protocols_can_be_freed_in_every_callback, "e04") { play_deed(FREE_PROTOCOLS); }
 TEST(streams_can_be_aborted_in_every_callback, "") { play_deed(ABORT_ALL); }
-TEST(everything_can_be_freed_in_every_callback, "") { play_deed(FREE_ALL); }
-TEST(the_loop_can_be_freed_in_every_callback, "") { play_deed(FREE_LOOP); }
+TEST(everything_can_be_freed_in_every_callback, "e04") { play_deed(FREE_ALL); }
+TEST(the_loop_can_be_freed_in_every_callback, "e04") { play_deed(FREE_LOOP); }
 TEST(every_function_can_be_called_in_every_callback, "") { play_deed(CALL_ALL); }
 
 /* ---- one callback frees another's handle, whose event is already there --------------------------------- */
@@ -1406,12 +1406,12 @@ static void free_the_other(bool third)
     finish(loop);
 }
 
-TEST(a_stream_freed_by_another_gets_none_of_its_events, "")
+TEST(a_stream_freed_by_another_gets_none_of_its_events, "e02")
 {
     free_the_other(false);
 }
 
-TEST(a_stream_opened_in_its_place_gets_none_either, "")
+TEST(a_stream_opened_in_its_place_gets_none_either, "e03")
 {
     free_the_other(true);
 }
@@ -1480,7 +1480,7 @@ TEST(freeing_a_loop_cancels_what_was_just_started, "")
     resolvers_end(before);
 }
 
-TEST(freeing_a_loop_cancels_what_is_resolving, "")
+TEST(freeing_a_loop_cancels_what_is_resolving, "d01")
 {
     const int before = threads();
     for (int turn = 0; turn < 3; turn++) {
@@ -1495,7 +1495,7 @@ TEST(freeing_a_loop_cancels_what_is_resolving, "")
     resolvers_end(before);
 }
 
-TEST(freeing_a_loop_cancels_what_is_connecting, "")
+TEST(freeing_a_loop_cancels_what_is_connecting, "d01")
 {
     eddy_loop *loop = begin();
     struct plain_full full = plain_full_listener();
@@ -1523,7 +1523,7 @@ TEST(freeing_a_loop_cancels_what_is_connecting, "")
     close(listener);
 }
 
-TEST(freeing_a_loop_cancels_what_waits_on_a_stream, "")
+TEST(freeing_a_loop_cancels_what_waits_on_a_stream, "d01")
 {
     const size_t first = asks_made;
     eddy_loop *loop = begin();
@@ -1647,7 +1647,7 @@ TEST(a_loop_freed_while_it_runs_goes_when_run_returns, "")
     }
 }
 
-TEST(freeing_twice_is_freeing_once, "")
+TEST(freeing_twice_is_freeing_once, "a04")
 {
     struct cast cast;
     cast_make(&cast);

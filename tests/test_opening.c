@@ -106,7 +106,7 @@ static void threads_end(int before)
 
 /* ---- happy eyeballs ------------------------------------------------------------------------------------ */
 
-TEST(the_next_address_is_tried_beside_one_that_does_not_answer, "O8")
+TEST(the_next_address_is_tried_beside_one_that_does_not_answer, "O8 n04")
 {
     struct hosts hosts = hosts_begin();
     eddy_loop *loop = eddy_loop_new();
@@ -281,7 +281,7 @@ TEST(a_local_port_is_one_attempts_at_a_time, "O7 O8")
 
 /* ---- deadlines ----------------------------------------------------------------------------------------- */
 
-TEST(connecting_ends_at_its_deadline, "O6")
+TEST(connecting_ends_at_its_deadline, "O6 n02")
 {
     struct hosts hosts = hosts_begin();
     eddy_loop *loop = eddy_loop_new();
@@ -527,7 +527,7 @@ TEST(another_loop_is_told_in_time, "O8 O6")
 
 /* ---- the resolver -------------------------------------------------------------------------------------- */
 
-TEST(names_that_are_stuck_hold_up_no_other, "O3 O6")
+TEST(names_that_are_stuck_hold_up_no_other, "O3 O6 r11")
 {
     enum { STUCK = 40 };
     struct hosts hosts = hosts_begin();
@@ -630,7 +630,7 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*
     return real(thread, attributes, run, arg);
 }
 
-TEST(without_a_thread_for_it_a_name_is_told_so_or_waits, "O3")
+TEST(without_a_thread_for_it_a_name_is_told_so_or_waits, "O3 r07")
 {
     struct hosts hosts = hosts_begin();
     int before = threads();

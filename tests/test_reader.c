@@ -550,7 +550,7 @@ TEST(the_repr_of_a_reader_tells_its_state, "R16")
 
 /* ---- read ---------------------------------------------------------------------------------------------- */
 
-TEST(reading_nothing_gives_nothing_and_takes_nothing, "R20 R30")
+TEST(reading_nothing_gives_nothing_and_takes_nothing, "R20 R30 a16")
 {
     eddy_loop *loop = eddy_loop_new();
     eddy_reader *reader = new_reader(loop, 100);
@@ -839,7 +839,7 @@ TEST(readuntil_gives_the_separator_too_and_leaves_the_rest, "R41 R50")
     CHECK_INT(read.count, 1);
 }
 
-TEST(a_separator_is_found_however_it_is_cut, "R42")
+TEST(a_separator_is_found_however_it_is_cut, "R42 p04")
 {
     static const char *const cases[][2] = {
         /* what comes, byte by byte, and the separator it ends in */
@@ -967,7 +967,7 @@ TEST(the_limit_counts_what_stands_before_the_separator, "R45 R46")
     eddy_loop_free(loop);
 }
 
-TEST(a_separator_found_too_far_off_leaves_everything, "R46")
+TEST(a_separator_found_too_far_off_leaves_everything, "R46 p02")
 {
     eddy_loop *loop = eddy_loop_new();
     eddy_reader *reader = new_reader(loop, 3);
@@ -1190,7 +1190,7 @@ TEST(the_last_line_may_lack_its_newline, "R61")
     eddy_loop_free(loop);
 }
 
-TEST(a_line_as_long_as_the_limit_and_one_too_long, "R62")
+TEST(a_line_as_long_as_the_limit_and_one_too_long, "R62 p02")
 {
     eddy_loop *loop = eddy_loop_new();
     eddy_reader *reader = new_reader(loop, 7);
@@ -1640,7 +1640,7 @@ static void rearm_line(eddy_reader *reader, const char *bytes, size_t len, const
     rearm->depth--;
 }
 
-TEST(a_hundred_thousand_lines_read_from_inside_the_callback, "R65 R67")
+TEST(a_hundred_thousand_lines_read_from_inside_the_callback, "R65 R67 e06")
 {
     eddy_loop *loop = eddy_loop_new();
     eddy_reader *reader = new_reader(loop, 100);
@@ -1679,7 +1679,7 @@ static void count_calls(eddy_loop *loop, const eddy_error *error, void *arg)
     ++*(size_t *)arg;
 }
 
-TEST(a_reader_that_feeds_itself_does_not_starve_the_others, "R4 R65")
+TEST(a_reader_that_feeds_itself_does_not_starve_the_others, "R4 R65 e06")
 {
     eddy_loop *loop = eddy_loop_new();
     eddy_reader *reader = new_reader(loop, 100);

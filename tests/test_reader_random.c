@@ -389,7 +389,7 @@ TEST(every_read_gives_what_the_model_gives,
     run_seeds("steps", eddy_test_slow() > 1 ? 30 : 1000, run_steps);
 }
 
-TEST(how_a_stream_is_cut_makes_no_difference, "R31 R41 R42 R43 R51 R60 R65 R66 R73")
+TEST(how_a_stream_is_cut_makes_no_difference, "R31 R41 R42 R43 R51 R60 R65 R66 R73 p04")
 {
     run_seeds("chain", eddy_test_slow() > 1 ? 10 : 200, run_chain);
 }

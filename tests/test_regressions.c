@@ -315,7 +315,7 @@ static void *ping(void *arg)
     return NULL;
 }
 
-TEST(clients_that_flood_with_lines_do_not_starve_another, "")
+TEST(clients_that_flood_with_lines_do_not_starve_another, "p09")
 {
     if (plain_on_valgrind()) return; /* which lets one thread run at a time, and not in turn */
     eddy_loop *loop = eddy_loop_new();
@@ -511,7 +511,7 @@ static void *post_without_end(void *arg)
     return NULL;
 }
 
-TEST(a_child_frees_a_loop_that_other_threads_were_calling_when_it_was_forked, "")
+TEST(a_child_frees_a_loop_that_other_threads_were_calling_when_it_was_forked, "t16")
 {
 #ifdef __SANITIZE_ADDRESS__
     return; /* the sanitizer's own allocator stays locked in a child: GCC 12 */

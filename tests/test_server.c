@@ -354,7 +354,7 @@ TEST(a_host_name_is_resolved_for_listening, "V6 V7")
     eddy_loop_free(loop);
 }
 
-TEST(a_port_in_use_is_told_with_its_address, "V10")
+TEST(a_port_in_use_is_told_with_its_address, "V10 d10")
 {
     eddy_loop *loop = eddy_loop_new();
     CLIENTS(clients, .way = KEEP);
@@ -410,7 +410,7 @@ static uint16_t serve_and_end(eddy_loop *loop, struct clients *clients)
     return port;
 }
 
-TEST(a_server_can_be_started_again_on_its_port, "V9")
+TEST(a_server_can_be_started_again_on_its_port, "V9 d10")
 {
     eddy_loop *loop = eddy_loop_new();
     CLIENTS(clients, .way = FREE);
@@ -524,7 +524,7 @@ TEST(many_clients_talk_at_the_same_time, "V1 V11 C1 O12")
     CHECK_INT(clients.count, COUNT);
 }
 
-TEST(accepted_sockets_are_set_up, "V13")
+TEST(accepted_sockets_are_set_up, "V13 t08")
 {
     eddy_loop *loop = eddy_loop_new();
     CLIENTS(clients, .way = KEEP);
@@ -590,7 +590,7 @@ static double used_ms(void)
            (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e3;
 }
 
-TEST(without_descriptors_clients_wait_and_nothing_spins, "V12")
+TEST(without_descriptors_clients_wait_and_nothing_spins, "V12 r01")
 {
     enum { MOST = 256, WAITING = 20, DURATION = 3000 };
     if (plain_on_valgrind()) return; /* it accepts, drops, and says that it could not */
@@ -639,7 +639,7 @@ TEST(without_descriptors_clients_wait_and_nothing_spins, "V12")
     eddy_loop_free(loop);
 }
 
-TEST(what_a_lost_client_makes_of_accept_is_passed_over_at_once, "V12")
+TEST(what_a_lost_client_makes_of_accept_is_passed_over_at_once, "V12 n20")
 {
     static const int errors[] = { ECONNABORTED, EPROTO, EPERM, ENETDOWN, ENOPROTOOPT, EHOSTDOWN, ENONET, EHOSTUNREACH,
                                   EOPNOTSUPP, ENETUNREACH, ETIMEDOUT, EINTR };
@@ -663,7 +663,7 @@ TEST(what_a_lost_client_makes_of_accept_is_passed_over_at_once, "V12")
     eddy_loop_free(loop);
 }
 
-TEST(an_accept_that_lacks_something_is_tried_again_after_a_rest, "V12")
+TEST(an_accept_that_lacks_something_is_tried_again_after_a_rest, "V12 r02")
 {
     enum { TIMES = 3, REST = 200 };
     static const int errors[] = { EMFILE, ENFILE, ENOBUFS, ENOMEM, EINVAL };
@@ -738,7 +738,7 @@ TEST(a_trouble_that_comes_and_goes_is_reported_once, "V12")
     eddy_loop_free(loop);
 }
 
-TEST(a_client_that_the_poll_cannot_take_is_turned_away_and_the_next_ones_wait, "V23")
+TEST(a_client_that_the_poll_cannot_take_is_turned_away_and_the_next_ones_wait, "V23 r04")
 {
     eddy_loop *loop = eddy_loop_new();
     CLIENTS(clients, .way = ECHO);
@@ -779,7 +779,7 @@ static void *knock_and_reset(void *arg)
     return NULL;
 }
 
-TEST(thousands_that_connect_and_reset_do_no_harm, "V12 V23")
+TEST(thousands_that_connect_and_reset_do_no_harm, "V12 V23 p11")
 {
     eddy_loop *loop = eddy_loop_new();
     CLIENTS(clients, .way = BYE);
@@ -806,7 +806,7 @@ TEST(thousands_that_connect_and_reset_do_no_harm, "V12 V23")
 
 /* ---- closing ------------------------------------------------------------------------------------------- */
 
-TEST(close_stops_listening_and_leaves_the_clients, "V16 V17")
+TEST(close_stops_listening_and_leaves_the_clients, "V16 V17 d02")
 {
     eddy_loop *loop = eddy_loop_new();
     CLIENTS(clients, .way = ECHO);
@@ -829,7 +829,7 @@ TEST(close_stops_listening_and_leaves_the_clients, "V16 V17")
     CHECK_INT(clients.count, 1);
 }
 
-TEST(wait_closed_waits_for_the_server_and_its_clients, "V18")
+TEST(wait_closed_waits_for_the_server_and_its_clients, "V18 d02")
 {
     eddy_loop *loop = eddy_loop_new();
     CLIENTS(clients, .way = KEEP);
@@ -893,7 +893,7 @@ TEST(wait_closed_of_a_server_without_clients, "V18")
     CHECK_INT(cancelled.count, 1);
 }
 
-TEST(all_clients_can_be_closed_at_once, "V19")
+TEST(all_clients_can_be_closed_at_once, "V19 d02")
 {
     eddy_loop *loop = eddy_loop_new();
     CLIENTS(clients, .way = GREET);
@@ -985,7 +985,7 @@ TEST(a_freed_server_is_closed_and_its_clients_live_on, "V17 V16")
     CHECK_INT(clients.count, 1);
 }
 
-TEST(clients_that_were_not_accepted_yet_see_the_close, "V17")
+TEST(clients_that_were_not_accepted_yet_see_the_close, "V17 d08")
 {
     eddy_loop *loop = eddy_loop_new();
     CLIENTS(clients, .way = KEEP);
@@ -1001,7 +1001,7 @@ TEST(clients_that_were_not_accepted_yet_see_the_close, "V17")
     CHECK_INT(clients.count, 0);
 }
 
-TEST(a_client_may_close_the_server_within_its_callback, "V17")
+TEST(a_client_may_close_the_server_within_its_callback, "V17 e16")
 {
     eddy_loop *loop = eddy_loop_new();
     CLIENTS(clients, .way = CLOSE_SERVER);

@@ -684,7 +684,7 @@ TEST(clients_that_close_by_themselves_in_time_are_not_forced, "")
     close(peer);
 }
 
-TEST(of_two_graces_the_shorter_one_counts_and_both_are_told, "")
+TEST(of_two_graces_the_shorter_one_counts_and_both_are_told, "a04")
 {
     static const uint64_t graces[][2] = { { 60000, 100 }, { 100, 60000 }, { EDDY_NEVER, 100 }, { 100, EDDY_NEVER } };
     HALL(hall, .way = KEEP);

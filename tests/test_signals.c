@@ -188,7 +188,7 @@ static void *send_later(void *arg)
     return NULL;
 }
 
-TEST(a_signal_wakes_a_loop_that_sleeps_without_end, "")
+TEST(a_signal_wakes_a_loop_that_sleeps_without_end, "t03")
 {
     eddy_loop *loop = new_loop();
     struct heard heard = { 0 };
@@ -446,7 +446,7 @@ static void remove_both(struct heard *heard)
     if (heard->data != NULL) watch(heard->loop, SIGUSR2, heard->data); /* it hears of what comes from now on */
 }
 
-TEST(handlers_removed_by_one_of_them, "")
+TEST(handlers_removed_by_one_of_them, "e16")
 {
     eddy_loop *loop = new_loop();
     struct heard one = { .then = remove_both }, two = { 0 };
@@ -1055,7 +1055,7 @@ static void *fork_in_the_rain(void *arg)
     return arg;
 }
 
-TEST(forks_while_other_threads_add_and_remove, "")
+TEST(forks_while_other_threads_add_and_remove, "t16")
 {
     if (plain_on_valgrind()) return; /* what those threads held is lost in the child, and told as leaks */
     install(SIGUSR2, SIG_IGN);

@@ -110,7 +110,7 @@ static void *talk(void *arg)
     return NULL;
 }
 
-TEST(a_loop_for_each_of_four_threads_shares_a_port, "V9")
+TEST(a_loop_for_each_of_four_threads_shares_a_port, "V9 t12")
 {
     static struct worker workers[WORKERS];
     memset(workers, 0, sizeof workers);
@@ -170,7 +170,7 @@ static void *call_and_call(void *arg)
     return NULL;
 }
 
-TEST(calls_that_race_with_the_end_of_the_loop_run_once_or_are_refused, "")
+TEST(calls_that_race_with_the_end_of_the_loop_run_once_or_are_refused, "t02")
 {
     _Atomic(eddy_loop *) loop = eddy_loop_new();
     atomic_bool over = false;
@@ -261,7 +261,7 @@ char *getenv(const char *name)
 }
 
 /* Whoever sets the environment in one thread must not fear that another one, within eddy, looks at it. */
-TEST(the_environment_is_looked_at_once, "")
+TEST(the_environment_is_looked_at_once, "t13")
 {
     eddy_loop_free(eddy_loop_new()); /* with the first loop of the process, that is */
     struct end end = end_tcp(NULL);
@@ -296,7 +296,7 @@ static uint64_t blocked_signals(const char *task)
     return mask;
 }
 
-TEST(threads_of_eddys_own_take_no_signals, "")
+TEST(threads_of_eddys_own_take_no_signals, "t05")
 {
     eddy_loop *loop = eddy_loop_new();
     GOT(opened);
@@ -341,7 +341,7 @@ static void hear(void *arg)
     ++*(int *)arg;
 }
 
-TEST(a_child_frees_everything_and_the_parent_goes_on, "")
+TEST(a_child_frees_everything_and_the_parent_goes_on, "t06")
 {
     struct sigaction ignore = { .sa_handler = SIG_IGN }, old;
     CHECK_INT(sigaction(SIGUSR1, &ignore, &old), 0);
@@ -396,7 +396,7 @@ int clock_gettime(clockid_t clock, struct timespec *now)
     return (int)result;
 }
 
-TEST(a_wall_clock_that_goes_back_changes_nothing, "")
+TEST(a_wall_clock_that_goes_back_changes_nothing, "m09")
 {
     eddy_loop *loop = eddy_loop_new();
     GOT(timer);

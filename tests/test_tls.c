@@ -551,7 +551,7 @@ TEST(a_handshake_that_came_with_the_command_can_be_handed_over, "L8")
     eddy_tls_free(server), eddy_tls_free(client);
 }
 
-TEST(start_tls_is_cancelled_freed_timed_out_and_refused, "L7")
+TEST(start_tls_is_cancelled_freed_timed_out_and_refused, "L7 d01")
 {
     if (!certificates()) return;
     eddy_tls *server = server_of("server");

@@ -38,7 +38,7 @@ TEST(a_stream_speaks_tls, "O10 L3 L5")
     pair_free(&pair);
 }
 
-TEST(settings_may_be_freed_and_used_again_and_sessions_are_resumed, "s17")
+TEST(settings_may_be_freed_and_used_again_and_sessions_are_resumed, "s17 a21")
 {
     if (!certificates()) return;
     struct pair pair;

@@ -20,7 +20,7 @@ static void wrong_call(eddy_tls *tls, int code, const char *words)
     wrong(tls, words);
 }
 
-TEST(every_mistake_in_the_settings_has_its_own_words, "")
+TEST(every_mistake_in_the_settings_has_its_own_words, "s09")
 {
     if (!certificates()) return;
     const char *good = pem("server.pem"), *key = pem("server.key");
@@ -133,7 +133,7 @@ static void *settings_elsewhere(void *arg)
     return NULL;
 }
 
-TEST(a_handle_of_settings_is_a_ticket_like_the_others, "")
+TEST(a_handle_of_settings_is_a_ticket_like_the_others, "a21")
 {
     eddy_loop *loop = eddy_loop_new();
     struct reports reports = { 0 };

@@ -126,7 +126,7 @@ TEST(a_path_is_served_and_connected_to, "U1 V1")
     CHECK_INT(clients.count, 1);
 }
 
-TEST(a_path_is_needed_and_may_not_be_too_long, "U1 U5")
+TEST(a_path_is_needed_and_may_not_be_too_long, "U1 U5 u01")
 {
     const char *directory = plain_directory();
     char path[PATH];
@@ -163,7 +163,7 @@ TEST(a_path_is_needed_and_may_not_be_too_long, "U1 U5")
     CHECK_INT(rmdir(directory), 0);
 }
 
-TEST(an_abstract_name_leaves_no_file, "U4")
+TEST(an_abstract_name_leaves_no_file, "U4 u04")
 {
     char name[PATH];
     eddy_loop *loop = eddy_loop_new();
@@ -192,7 +192,7 @@ TEST(an_abstract_name_leaves_no_file, "U4")
 
 /* ---- what may lie at a path ---------------------------------------------------------------------------- */
 
-TEST(a_stale_socket_file_is_replaced, "U2")
+TEST(a_stale_socket_file_is_replaced, "U2 u02")
 {
     const char *directory = plain_directory();
     char path[PATH];
@@ -207,7 +207,7 @@ TEST(a_stale_socket_file_is_replaced, "U2")
     rmdir(directory);
 }
 
-TEST(a_live_servers_file_is_respected, "U2")
+TEST(a_live_servers_file_is_respected, "U2 u02")
 {
     const char *directory = plain_directory();
     char path[PATH];
@@ -247,7 +247,7 @@ TEST(a_live_server_with_a_full_queue_is_respected_too, "U2")
     CHECK_INT(rmdir(directory), 0);
 }
 
-TEST(a_file_that_is_no_socket_is_respected, "U2")
+TEST(a_file_that_is_no_socket_is_respected, "U2 u02")
 {
     const char *directory = plain_directory();
     char path[PATH], text[32];
@@ -274,7 +274,7 @@ TEST(a_path_that_cannot_be_bound_leaves_no_socket, "U3")
     eddy_loop_free(loop);
 }
 
-TEST(a_path_that_cannot_be_connected_to_tells_why, "O13")
+TEST(a_path_that_cannot_be_connected_to_tells_why, "O13 u08")
 {
     const char *directory = plain_directory();
     char path[PATH];
@@ -370,7 +370,7 @@ TEST(a_file_that_is_gone_already_is_no_trouble, "U7")
     CHECK_INT(rmdir(directory), 0);
 }
 
-TEST(the_file_of_a_successor_is_not_removed, "U7")
+TEST(the_file_of_a_successor_is_not_removed, "U7 u03")
 {
     const char *directory = plain_directory();
     char path[PATH];
@@ -417,7 +417,7 @@ static void send_with_descriptors(int fd, const char *text, int count)
     CHECK_INT(sendmsg(fd, &message, MSG_NOSIGNAL), strlen(text));
 }
 
-TEST(descriptors_that_a_peer_passes_are_not_kept, "")
+TEST(descriptors_that_a_peer_passes_are_not_kept, "u06")
 {
     struct end end = end_unix(NULL);
     GOT(bytes);
@@ -430,7 +430,7 @@ TEST(descriptors_that_a_peer_passes_are_not_kept, "")
     end_free(&end);
 }
 
-TEST(bytes_behind_passed_descriptors_are_not_held_up, "C2")
+TEST(bytes_behind_passed_descriptors_are_not_held_up, "C2 n24")
 {
     struct end end = end_unix(NULL);
     GOT(bytes);
@@ -446,7 +446,7 @@ TEST(bytes_behind_passed_descriptors_are_not_held_up, "C2")
     end_free(&end);
 }
 
-TEST(a_peer_that_closes_with_our_data_unread_has_reset, "C10")
+TEST(a_peer_that_closes_with_our_data_unread_has_reset, "C10 u07")
 {
     struct end end = end_unix(NULL);
     GOT(bytes);
@@ -473,7 +473,7 @@ TEST(a_peer_that_closes_with_our_data_unread_has_reset, "C10")
     CHECK_INT(closed.count, 1);
 }
 
-TEST(a_full_queue_is_waited_for, "O6")
+TEST(a_full_queue_is_waited_for, "O6 u05")
 {
     const char *directory = plain_directory();
     char path[PATH];

@@ -121,7 +121,7 @@ TEST(many_gathered_bytes_do_not_wait_for_the_end_of_the_turn, "W1")
     end_free(&end);
 }
 
-TEST(writing_nothing_does_nothing, "W2")
+TEST(writing_nothing_does_nothing, "W2 a16")
 {
     struct end end = end_tcp(NULL);
     eddy_bytes nothing[] = { { NULL, 0 }, { "", 0 } };
@@ -156,7 +156,7 @@ TEST(bytes_that_make_no_sense_are_refused, "")
     end_free(&end);
 }
 
-TEST(the_callers_bytes_are_copied, "W4")
+TEST(the_callers_bytes_are_copied, "W4 a14")
 {
     struct end end = end_tcp(NULL);
     size_t size = much();
@@ -203,13 +203,13 @@ static void write_in_small_bites(struct end end)
     end_free(&end);
 }
 
-TEST(a_kernel_that_takes_a_few_bytes_at_a_time_gets_them_all_in_order, "W10 W11")
+TEST(a_kernel_that_takes_a_few_bytes_at_a_time_gets_them_all_in_order, "W10 W11 n11")
 {
     write_in_small_bites(end_unix(NULL));
     write_in_small_bites(end_tcp(NULL));
 }
 
-TEST(a_passing_shortage_of_memory_in_the_kernel_is_waited_out, "")
+TEST(a_passing_shortage_of_memory_in_the_kernel_is_waited_out, "n15")
 {
     struct end end = end_tcp(NULL);
     GOT(closed);
@@ -344,7 +344,7 @@ TEST(many_lines_go_out_as_one_text, "W11")
     end_free(&end);
 }
 
-TEST(writelines_knows_the_high_water_mark_and_leaves_nothing_behind, "W11 W12")
+TEST(writelines_knows_the_high_water_mark_and_leaves_nothing_behind, "W11 W12 p08")
 {
     struct end end = end_tcp(NULL);
     size_t size = much();
@@ -395,7 +395,7 @@ TEST(the_end_of_stream_comes_after_the_output_and_reading_goes_on, "W13 W10")
     end_free(&end);
 }
 
-TEST(after_the_end_of_stream_writing_is_refused, "W5")
+TEST(after_the_end_of_stream_writing_is_refused, "W5 a17")
 {
     struct end end = end_tcp(NULL);
     eddy_bytes line = { "x", 1 };
@@ -577,7 +577,7 @@ TEST(a_drain_gives_the_readers_error, "F6")
     end_free(&end);
 }
 
-TEST(a_drain_after_close_sees_that_the_connection_ends, "F7 F8")
+TEST(a_drain_after_close_sees_that_the_connection_ends, "F7 F8 a03")
 {
     struct end end = end_tcp(NULL);
     GOT(at_once);
@@ -639,7 +639,7 @@ TEST(a_drain_with_nothing_to_wait_for_completes_next, "F9 F14")
     end_free(&end);
 }
 
-TEST(several_drains_wait_together_and_one_may_be_cancelled, "F11 F12")
+TEST(several_drains_wait_together_and_one_may_be_cancelled, "F11 F12 a09")
 {
     struct end end = end_tcp(NULL);
     GOT(first);
@@ -721,7 +721,7 @@ TEST(a_drain_goes_well_when_close_flushes_all, "F13 K1")
 
 /* ---- closing ------------------------------------------------------------------------------------------- */
 
-TEST(close_sends_what_is_queued_and_then_ends, "K1 K2 K3")
+TEST(close_sends_what_is_queued_and_then_ends, "K1 K2 K3 d03")
 {
     struct end end = end_tcp(NULL);
     int error;
@@ -827,7 +827,7 @@ TEST(a_peer_that_never_reads_keeps_a_close_waiting_until_abort, "K4 K5")
     CHECK_INT(closed.count, 1);
 }
 
-TEST(abort_drops_the_output_and_resets, "K5 C8")
+TEST(abort_drops_the_output_and_resets, "K5 C8 d04")
 {
     struct end end = end_tcp(NULL);
     int error;
@@ -929,7 +929,7 @@ static void *read_late(void *arg)
     return NULL;
 }
 
-TEST(close_with_unread_input_loses_nothing, "K1 K3")
+TEST(close_with_unread_input_loses_nothing, "K1 K3 n07 n08")
 {
     for (int freed = 0; freed < 2; freed++) {
         struct end end = end_tcp(NULL);
@@ -960,7 +960,7 @@ TEST(close_with_unread_input_loses_nothing, "K1 K3")
     }
 }
 
-TEST(a_peer_may_go_on_sending_for_a_while_after_our_close, "K1")
+TEST(a_peer_may_go_on_sending_for_a_while_after_our_close, "K1 n08")
 {
     struct end end = end_tcp(NULL);
     char bytes[8];

@@ -1,4 +1,5 @@
 # pkg-config.sh <C|CXX|CXX20> <shared|static> <scratch> <compiler> <libdir>: the compile line of the README, and run it.
+# Shows b11.
 set -eu
 language=$1 kind=$2 scratch=$3 compiler=$4 libdir=$5
 tree=$scratch/$language-$kind

@@ -1,5 +1,6 @@
 // An exception that leaves a callback ends the process, at once and with a word, whatever catches it further out: it
 // would pass through frames that are not made for it. (A program that wants to go on catches within its callback.)
+// Shows e09.
 #include <eddy.h>
 
 #include <csignal>

@@ -61,7 +61,7 @@ static void check_second_wins(const char *host)
     eddy_loop_free(loop);
 }
 
-TEST(the_first_of_two_addresses_is_dead, "O8")
+TEST(the_first_of_two_addresses_is_dead, "O8 n04")
 {
     check_second_wins("half.test");
 }
@@ -72,7 +72,7 @@ TEST(the_first_family_is_dead, "O8")
     check_second_wins("mixed.test");
 }
 
-TEST(all_addresses_are_dead, "O5 O6")
+TEST(all_addresses_are_dead, "O5 O6 n02")
 {
     char expected[256];
     uint16_t port = far_closed_port();
@@ -95,7 +95,7 @@ TEST(all_addresses_are_dead, "O5 O6")
     eddy_loop_free(loop);
 }
 
-TEST(a_network_that_says_no_is_believed, "O13")
+TEST(a_network_that_says_no_is_believed, "O13 n03")
 {
     static const char *const ways[] = { "unreachable", "prohibit" };
     eddy_loop *loop = eddy_loop_new();
@@ -123,7 +123,7 @@ TEST(a_network_that_says_no_is_believed, "O13")
 
 /* Nobody listens at the port; but it is the one that the kernel picks for the socket that calls it, and TCP then
  * connects the socket to itself. */
-TEST(a_socket_never_becomes_its_own_peer, "O13")
+TEST(a_socket_never_becomes_its_own_peer, "O13 n21")
 {
     eddy_loop *loop = eddy_loop_new();
     settle(loop);
@@ -144,7 +144,7 @@ TEST(a_socket_never_becomes_its_own_peer, "O13")
     eddy_loop_free(loop);
 }
 
-TEST(without_a_port_left_there_is_no_connection, "O13")
+TEST(without_a_port_left_there_is_no_connection, "O13 r09")
 {
     eddy_loop *loop = eddy_loop_new();
     int listener = far_listen(FAR, 0);
@@ -259,7 +259,7 @@ static void send_on(eddy_writer *writer, const eddy_error *error, void *arg)
 }
 
 /* One connection on a slow link, and a quick one beside it on the same loop. */
-TEST(a_slow_link_slows_its_own_connection_and_no_other, "F2 F10 W1")
+TEST(a_slow_link_slows_its_own_connection_and_no_other, "F2 F10 W1 n17")
 {
     enum { SLOW = 400000, HIGH = 65536 };
     int listener = far_listen(FAR, 0);
@@ -356,7 +356,7 @@ static void check_time(uint64_t deadline, const struct sender *sender, int fd)
     _exit(77);
 }
 
-TEST(a_link_that_loses_every_fifth_packet_loses_no_byte, "W1 C2")
+TEST(a_link_that_loses_every_fifth_packet_loses_no_byte, "W1 C2 n16")
 {
     lose_packets("near", "10.9.0.1");
     network_go(network.far);
