@@ -372,6 +372,43 @@ TEST(stack_umask_directory_and_locale_stay_the_hosts, "t04")
     CHECK_STR(setlocale(LC_ALL, NULL), locale_before);
 }
 
+/* A descriptor that is eddy's own is closed by eddy. A host that does it all the same is told at the next use; and what
+ * it has opened in that place since is not closed. */
+TEST(a_descriptor_that_was_closed_behind_eddys_back_is_told_of, "a24")
+{
+    for (int replaced = 0; replaced < 2; replaced++) {
+        struct end end = end_tcp(NULL), other = end_tcp_on(end.loop, NULL);
+        GOT(closed);
+        GOT(read);
+        GOT(line);
+        int file = plain_ok(open("/dev/null", O_RDWR | O_CLOEXEC), "open");
+        START(&closed, eddy_writer_wait_closed(end.writer, got_writer, &closed));
+        START(&read, eddy_reader_read(end.reader, 10, got_read, &read));
+        settle(end.loop);
+        if (replaced) plain_ok(dup3(file, end.fd, O_CLOEXEC), "dup3");
+        else close(end.fd);
+        CHECK(eddy_writer_write(end.writer, "to nobody", 9) >= 0);
+        CHECK_INT(eddy_writer_flush(end.writer), 0);
+        if (!replaced) plain_ok(dup3(file, end.fd, O_CLOEXEC), "dup3");
+        RUN_UNTIL(end.loop, closed.count > 0);
+        CHECK_INT(closed.code, EDDY_ELOST);
+        CHECK_INT(closed.system, replaced ? ENOTSOCK : EBADF);
+        CHECK_ENDED(read, 1, EDDY_ELOST);
+        START(&line, eddy_reader_readline(other.reader, got_read, &line));
+        plain_send_text(other.peer, "as ever\n");
+        RUN_UNTIL(end.loop, line.count > 0);
+        CHECK_GOT(line, 1, "as ever\n");
+        eddy_writer_free(end.writer);
+        settle(end.loop);
+        CHECK(plain_is_open(end.fd)); /* the host's */
+        end_close_peer(&other);
+        end_free(&end);
+        CHECK(plain_is_open(end.fd));
+        close(end.fd);
+        close(file);
+    }
+}
+
 /* ---- forks and jumps ------------------------------------------------------------------------------------- */
 
 enum { RANDOM = 32 };

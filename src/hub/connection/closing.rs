@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::IntoRawFd;
 use std::time::Duration;
 
 use super::{Connection, Drain, Hub, TURN_READS, Waiting, decide_drains, face, is};
@@ -155,6 +156,13 @@ impl Hub {
     pub(in crate::hub) fn break_off(&mut self, id: Id<Connection>, error: &io::Error) {
         if self.connections.get(id).is_some_and(|connection| connection.is(is::PIPE)) {
             return self.break_pipe(id, error);
+        }
+        if matches!(error.raw_os_error(), Some(libc::EBADF | libc::ENOTSOCK))
+            && let Some(connection) = self.connections.get_mut(id)
+            && let Some(socket) = connection.socket.take()
+        {
+            // The host has closed it. What is in its place by now is the host's own, and not to be closed here.
+            let _ = socket.into_raw_fd();
         }
         self.rescue(id);
         self.lose(id, Some(Error::lost(error)));
