@@ -2,7 +2,7 @@
 """symbols.py <libeddy.so> <eddy.h>: the library exports what the header declares, neither less nor more, each function
 with its version; it is hardened as Debian's are, and asks for no newer C library than it has to."""
 
-# Shows b02 b03 b04 b14.
+# Shows b02 b03 b04 b10 b12 b14.
 
 import platform
 import re

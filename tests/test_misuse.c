@@ -570,6 +570,14 @@ TEST(hosts_and_ports_that_make_no_sense_are_refused, "p15 p16")
             REFUSED(EDDY_EINVAL, eddy_start_server(loop, came, client_hosts[i], 0, NULL, asked_server, asking));
     }
     REFUSED(EDDY_EINVAL, eddy_open_connection(loop, "127.0.0.1", 0, NULL, asked_stream, asking));
+    const size_t enormous = 64u << 20;
+    char *much = malloc(enormous + 1);
+    CHECK(much != NULL);
+    memset(much, '1', enormous), much[enormous] = '\0';
+    REFUSED(EDDY_EINVAL, eddy_open_connection(loop, much, 80, NULL, asked_stream, asking));
+    REFUSED(EDDY_EINVAL, eddy_open_unix_connection(loop, much, NULL, asked_stream, asking));
+    REFUSED(EDDY_EINVAL, eddy_start_server(loop, came, much, 80, NULL, asked_server, asking));
+    free(much);
     turns(loop);
     if (reports_count != 0) FAIL("a return code is report enough, yet:%s", reports_text);
 

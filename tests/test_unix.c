@@ -295,8 +295,40 @@ TEST(a_path_that_cannot_be_connected_to_tells_why, "O13 u08")
     check_no_connection(loop, path, EPROTOTYPE);
     close(datagrams);
     unlink(path);
+    plain_ok(chmod(directory, 0), "chmod");
+    const bool root = geteuid() == 0; /* who may do everything */
+    if (root) plain_ok(seteuid(65534), "seteuid");
+    check_no_connection(loop, path, EACCES);
+    check_no_server(loop, path, EACCES);
+    if (root) plain_ok(seteuid(0), "seteuid");
+    plain_ok(chmod(directory, 0700), "chmod");
     CHECK_INT(plain_descriptors(), before);
     eddy_loop_free(loop);
+    CHECK_INT(rmdir(directory), 0);
+}
+
+/* There is no moment at which others might come in that are to be kept out. */
+TEST(the_mode_of_a_socket_file_is_what_the_umask_leaves, "u09")
+{
+    static const mode_t masks[] = { 0077, 0027, 0 };
+    const char *directory = plain_directory();
+    char path[PATH];
+    const mode_t before = umask(0);
+    for (size_t i = 0; i < sizeof masks / sizeof masks[0]; i++) {
+        eddy_loop *loop = eddy_loop_new();
+        struct stat file;
+        CLIENTS(clients);
+        plain_path(path, sizeof path, directory, "mode");
+        umask(masks[i]);
+        START(&clients.started, eddy_start_unix_server(loop, on_client, path, NULL, on_started, &clients));
+        while (stat(path, &file) != 0) CHECK(eddy_loop_run_once(loop, 0) >= 0); /* as soon as it is there */
+        CHECK_INT(file.st_mode & 0777, 0777 & ~masks[i]);
+        RUN_UNTIL(loop, clients.started.count > 0);
+        CHECK_INT(stat(path, &file), 0);
+        CHECK_INT(file.st_mode & 0777, 0777 & ~masks[i]);
+        eddy_loop_free(loop);
+    }
+    umask(before);
     CHECK_INT(rmdir(directory), 0);
 }
 

@@ -211,19 +211,22 @@ TEST(a_kernel_that_takes_a_few_bytes_at_a_time_gets_them_all_in_order, "W10 W11 
 
 TEST(a_passing_shortage_of_memory_in_the_kernel_is_waited_out, "n15")
 {
-    struct end end = end_tcp(NULL);
-    GOT(closed);
-    START(&closed, eddy_writer_wait_closed(end.writer, got_writer, &closed));
-    calls_watch(end.fd);
-    calls.error = ENOBUFS;
-    calls.errors = 3;
-    CHECK(eddy_writer_write(end.writer, "patience", 8) >= 0);
-    CHECK(eddy_writer_write_eof(end.writer) == 0);
-    PUMP_UNTIL(end.loop, calls.errors == 0 && calls.sends > 0);
-    check_peer_gets(&end, "patience");
-    CHECK_INT(closed.count, 0);
-    calls_forget();
-    end_free(&end);
+    static const int errors[] = { ENOBUFS, ENOMEM };
+    for (int i = 0; i < 2; i++) {
+        struct end end = end_tcp(NULL);
+        GOT(closed);
+        START(&closed, eddy_writer_wait_closed(end.writer, got_writer, &closed));
+        calls_watch(end.fd);
+        calls.error = errors[i];
+        calls.errors = 3;
+        CHECK(eddy_writer_write(end.writer, "patience", 8) >= 0);
+        CHECK(eddy_writer_write_eof(end.writer) == 0);
+        PUMP_UNTIL(end.loop, calls.errors == 0 && calls.sends > 0);
+        check_peer_gets(&end, "patience");
+        CHECK_INT(closed.count, 0);
+        calls_forget();
+        end_free(&end);
+    }
 }
 
 TEST(interrupted_sends_are_repeated, "W9")
