@@ -2,7 +2,7 @@
 """symbols.py <libeddy.so> <eddy.h>: the library exports what the header declares, neither less nor more, each function
 with its version; it is hardened as Debian's are, and asks for no newer C library than it has to."""
 
-# Shows b02 b03 b04 b10 b12 b14.
+# Shows b02 b03 b04 b09 b10 b12 b14.
 
 import platform
 import re
@@ -39,6 +39,8 @@ def weaknesses(library, dynamic):
         yield "the stack is executable"
     if "TEXTREL" in dynamic:
         yield "code is written to when the library is loaded"
+    if "_Unwind_RaiseException" not in output("nm", "-D", library) + output("nm", library):
+        yield "a panic in it ends the process: it is built with panic=abort"
     found = re.findall(r"\bGLIBC_(\d+)\.(\d+)", output("readelf", "-VW", library))
     version = max(tuple(map(int, numbers)) for numbers in found)
     here = tuple(map(int, platform.libc_ver()[1].split(".")))

@@ -314,6 +314,103 @@ TEST(a_slow_link_slows_its_own_connection_and_no_other, "F2 F10 W1 n17")
     end_free(&quick);
 }
 
+/* ---- a peer that is there no longer ------------------------------------------------------------------------ */
+
+/* Whatever is sent to the far machine from now on is lost. */
+static void far_vanishes(void)
+{
+    FAR_RUN("tc qdisc add dev far clsact && tc filter add dev far ingress protocol all bpf direct-action bytecode "
+            "'1,6 0 0 2'");
+}
+
+static void far_is_back(void)
+{
+    FAR_RUN("tc qdisc del dev far clsact");
+}
+
+TEST(a_peer_that_vanishes_is_given_up, "n18")
+{
+    enum { MEGABYTE = 1000000 };
+    int listener = far_listen(FAR, 0), peers[3];
+    eddy_loop *loop = eddy_loop_new();
+    struct got opened[3] = { { 0 } }, closed[3] = { { 0 } };
+    GOT(read);
+    GOT(waits);
+    network_set("/proc/sys/net/ipv4/tcp_keepalive_time", "1"); /* seconds: it cannot be less */
+    network_set("/proc/sys/net/ipv4/tcp_keepalive_intvl", "1");
+    network_set("/proc/sys/net/ipv4/tcp_keepalive_probes", "1");
+    for (int i = 0; i < 3; i++) {
+        open_to(loop, &opened[i], FAR, plain_port(listener), EDDY_OPTIONS(.keep_alive = i == 2));
+        peers[i] = plain_accept(listener);
+        START(&closed[i], eddy_writer_wait_closed(opened[i].writer, got_writer, &closed[i]));
+    }
+    far_vanishes();
+
+    /* A read has its deadline, and nothing else happens. */
+    CHECK_INT(eddy_reader_set_timeout(opened[0].reader, 100), 0);
+    uint64_t begun = plain_now();
+    START(&read, eddy_reader_readline(opened[0].reader, got_read, &read));
+    RUN_UNTIL(loop, read.count > 0);
+    CHECK_ENDED(read, 1, EDDY_ETIMEDOUT);
+    CHECK(plain_now() - begun >= 100);
+
+    /* A close that has something to send has one too. */
+    char *bytes = plain_fill(MEGABYTE);
+    CHECK(eddy_writer_write(opened[1].writer, bytes, MEGABYTE) >= 0);
+    free(bytes);
+    CHECK_INT(eddy_writer_set_timeout(opened[1].writer, 150), 0);
+    begun = plain_now();
+    CHECK_INT(eddy_writer_close(opened[1].writer), 0);
+    RUN_UNTIL(loop, closed[1].count > 0);
+    CHECK_ENDED(closed[1], 1, EDDY_ETIMEDOUT);
+    CHECK(plain_now() - begun >= 150);
+
+    /* One that nobody writes to is kept alive, or found dead. */
+    START(&waits, eddy_reader_readline(opened[2].reader, got_read, &waits));
+    RUN_UNTIL(loop, closed[2].count > 0);
+    CHECK_ENDED(closed[2], 1, EDDY_ELOST);
+    CHECK_INT(closed[2].system, ETIMEDOUT);
+    CHECK_ENDED(waits, 1, EDDY_ELOST);
+    CHECK_INT(waits.system, ETIMEDOUT);
+    CHECK_INT(closed[0].count, 0); /* nobody asked that of this one */
+
+    far_is_back();
+    for (int i = 0; i < 3; i++) close(peers[i]);
+    close(listener);
+    eddy_loop_free(loop);
+}
+
+TEST(a_connection_that_the_administrator_kills_is_lost, "n19")
+{
+    int listener = far_listen(FAR, 0);
+    eddy_loop *loop = eddy_loop_new();
+    GOT(opened);
+    GOT(line);
+    GOT(closed);
+    open_to(loop, &opened, FAR, plain_port(listener), NULL);
+    int peer = plain_accept(listener);
+    START(&line, eddy_reader_readline(opened.reader, got_read, &line));
+    START(&closed, eddy_writer_wait_closed(opened.writer, got_writer, &closed));
+    settle(loop);
+    NEAR_RUN("ss -tK dst " FAR " dport = :%u >/dev/null 2>&1", plain_port(listener));
+    struct pollfd killed = { .fd = end_descriptor(opened.writer), .events = 0 };
+    if (poll(&killed, 1, 1000) == 0) {
+        puts("skipped: this kernel kills no connections");
+    } else {
+        RUN_UNTIL(loop, closed.count > 0);
+        CHECK_ENDED(line, 1, EDDY_ELOST);
+        CHECK_INT(line.system, ECONNABORTED);
+        CHECK_ENDED(closed, 1, EDDY_ELOST);
+        CHECK_INT(closed.system, ECONNABORTED);
+        char byte;
+        CHECK_INT(recv(peer, &byte, 1, 0), -1); /* and the peer has a reset */
+        CHECK_INT(errno, ECONNRESET);
+    }
+    close(peer);
+    close(listener);
+    eddy_loop_free(loop);
+}
+
 /* What the kernel knows of a connection. */
 static struct tcp_info info_of(int fd)
 {
