@@ -278,7 +278,7 @@ TEST(a_resolver_that_takes_its_time_does_not_hold_up_the_loop, "O2 O3")
     CHECK_INT(slow.count, 1);
 }
 
-TEST(a_name_that_is_being_resolved_can_be_cancelled, "O6")
+TEST(a_name_that_is_being_resolved_can_be_cancelled, "O6 r11")
 {
     eddy_loop *loop = eddy_loop_new();
     int listener = plain_listen();

@@ -755,7 +755,7 @@ TEST(close_sends_what_is_queued_and_then_ends, "K1 K2 K3 d03")
     end_free(&end);
 }
 
-TEST(close_stops_reading_at_once, "K1 K3 R89")
+TEST(close_stops_reading_at_once, "K1 K3 R89 a03")
 {
     struct end end = end_tcp(NULL);
     GOT(closed);
