@@ -187,6 +187,14 @@ static inline void settle(eddy_loop *loop)
     for (int turn = 0; turn < 8; turn++) CHECK(eddy_loop_run_once(loop, 0) >= 0);
 }
 
+static inline eddy_stats stats_of(eddy_loop *loop)
+{
+    eddy_stats stats = { .size = sizeof stats };
+    CHECK_INT(eddy_loop_stats(loop, &stats), 0);
+    CHECK_INT(stats.size, sizeof stats);
+    return stats;
+}
+
 static inline long long test_clock_ms(void)
 {
     struct timespec now;

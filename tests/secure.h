@@ -80,13 +80,6 @@ PLAIN const char *info(eddy_writer *writer, const char *name)
     return eddy_writer_get_extra_info(writer, name, NULL);
 }
 
-PLAIN eddy_stats stats_of(eddy_loop *loop)
-{
-    eddy_stats stats = { .size = sizeof stats };
-    CHECK_INT(eddy_loop_stats(loop, &stats), 0);
-    return stats;
-}
-
 /* The loop waits, and does not turn round and round. */
 PLAIN void check_rest(eddy_loop *loop)
 {

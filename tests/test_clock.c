@@ -193,9 +193,7 @@ TEST(without_a_timer_it_waits_as_ever_and_no_time_passes, "")
     plain_join(thread);
     CHECK_INT(eddy_loop_time(loop), begin);
     CHECK(plain_now() - start >= 5);
-    eddy_stats stats = { .size = sizeof stats };
-    CHECK_INT(eddy_loop_stats(loop, &stats), 0);
-    CHECK(stats.turns < 10); /* asleep, not spinning */
+    CHECK(stats_of(loop).turns < 10); /* asleep, not spinning */
     eddy_loop_free(loop);
 }
 

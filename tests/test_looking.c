@@ -10,14 +10,6 @@ static eddy_loop *new_loop(void)
     return loop;
 }
 
-static eddy_stats stats_of(eddy_loop *loop)
-{
-    eddy_stats stats = { .size = sizeof stats };
-    CHECK_INT(eddy_loop_stats(loop, &stats), 0);
-    CHECK_INT(stats.size, sizeof stats);
-    return stats;
-}
-
 /* ---- counting ------------------------------------------------------------------------------------------ */
 
 TEST(a_new_loop_has_done_nothing, "")

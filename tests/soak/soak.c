@@ -62,8 +62,7 @@ static void on_listening(eddy_server *listening, const eddy_error *error, void *
 static void on_asked(void *arg)
 {
     struct server *server = arg;
-    eddy_stats stats = { .size = sizeof stats };
-    CHECK_INT(eddy_loop_stats(server->loop, &stats), 0);
+    const eddy_stats stats = stats_of(server->loop);
     malloc_trim(0);
     struct state state = { stats.connections_open, stats.connections_total, stats.handshakes_failed,
                            plain_resident(), plain_descriptors() };
