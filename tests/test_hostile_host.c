@@ -401,6 +401,7 @@ TEST(a_descriptor_that_was_closed_behind_eddys_back_is_told_of, "a24")
         eddy_writer_free(end.writer);
         settle(end.loop);
         CHECK(plain_is_open(end.fd)); /* the host's */
+        CHECK_INT(stats_of(end.loop).connections_open, 1); /* the other */
         end_close_peer(&other);
         end_free(&end);
         CHECK(plain_is_open(end.fd));

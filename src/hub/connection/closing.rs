@@ -157,15 +157,15 @@ impl Hub {
         if self.connections.get(id).is_some_and(|connection| connection.is(is::PIPE)) {
             return self.break_pipe(id, error);
         }
-        if matches!(error.raw_os_error(), Some(libc::EBADF | libc::ENOTSOCK))
-            && let Some(connection) = self.connections.get_mut(id)
-            && let Some(socket) = connection.socket.take()
-        {
+        let is_ours = !matches!(error.raw_os_error(), Some(libc::EBADF | libc::ENOTSOCK));
+        if is_ours {
+            self.rescue(id);
+        }
+        self.lose(id, Some(Error::lost(error)));
+        if !is_ours && let Some(socket) = self.connections.get_mut(id).and_then(|found| found.socket.take()) {
             // The host has closed it. What is in its place by now is the host's own, and not to be closed here.
             let _ = socket.into_raw_fd();
         }
-        self.rescue(id);
-        self.lose(id, Some(Error::lost(error)));
     }
 
     /// Receives what is left in a dead socket, whether or not reading is paused: the kernel holds it already, and no more
