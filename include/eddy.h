@@ -428,7 +428,8 @@ eddy_op eddy_writer_wait_closed(eddy_writer *writer, eddy_writer_cb cb, void *ar
 
 /* Encrypts what follows, both ways: a client's handshake or a server's, as the settings in options.tls
  * are. cb, when it is done; reader and writer stay the same. EDDY_ESTATE: something has come in clear that
- * nobody has read (see tls_takes_buffered), or the stream is closing, or has ended on one side. */
+ * nobody has read (see tls_takes_buffered), or the stream is closing, or has ended on one side. A handshake
+ * that fails (EDDY_ETLS, EDDY_ETIMEDOUT), or is cancelled, loses the connection. */
 eddy_op eddy_writer_start_tls(eddy_writer *writer, const eddy_options *options, eddy_writer_cb cb, void *arg);
 
 /* "peername", "sockname", "socket" (the descriptor, in digits), "pipe" (both, as in "3,-1"), or what
@@ -478,10 +479,12 @@ void eddy_server_free(eddy_server *server);
 
 /* ---- tls: settings shared by any number of connections, on any thread ---------------------------------- */
 
-/* A client's: trusts whom the system trusts, verifies the server's certificate and name, TLS 1.2 and 1.3. */
+/* A client's: trusts whom the system trusts, verifies the server's certificate and name, TLS 1.2 and 1.3.
+ * Never NULL. What goes wrong in the calls below is EDDY_EINVAL, and eddy_tls_error() says what it is. */
 eddy_tls *eddy_tls_client_new(void);
 
-/* A server's: its certificate, with those that lead to its authority behind it, and the key. Never NULL. */
+/* A server's: its certificate, with those that lead to its authority behind it, and the key. Both NULL: they
+ * are given later. Never NULL. */
 eddy_tls *eddy_tls_server_new(const char *certificates_pem, const char *key_pem);
 
 /* One more, of a server: the first that is for the name that a client asks for is shown, or else the first

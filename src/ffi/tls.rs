@@ -66,18 +66,19 @@ fn new(settings: fn() -> Settings) -> usize {
 }
 
 /// A client's: trusts whom the system trusts, verifies the server's certificate and name, TLS 1.2 and 1.3.
+/// Never NULL. What goes wrong in the calls below is EDDY_EINVAL, and eddy_tls_error() says what it is.
 ///
-/// Never NULL. asyncio: ssl.create_default_context(). What the system trusts is read when the settings are
+/// asyncio: ssl.create_default_context(). What the system trusts is read when the settings are
 /// first used, or asked for their error: its own store, or what SSL_CERT_FILE and SSL_CERT_DIR name.
 #[unsafe(no_mangle)]
 pub extern "C" fn eddy_tls_client_new() -> *mut eddy_tls {
     new(Settings::client) as *mut eddy_tls
 }
 
-/// A server's: its certificate, with those that lead to its authority behind it, and the key. Never NULL.
+/// A server's: its certificate, with those that lead to its authority behind it, and the key. Both NULL: they
+/// are given later. Never NULL.
 ///
-/// Both NULL: they are given later. A key that is encrypted must be decrypted first. asyncio:
-/// SSLContext.load_cert_chain().
+/// A key that is encrypted must be decrypted first. asyncio: SSLContext.load_cert_chain().
 ///
 /// # Safety
 /// Both are NULL, or end with a NUL.

@@ -216,16 +216,15 @@ pub extern "C" fn eddy_writer_wait_closed(
 
 /// Encrypts what follows, both ways: a client's handshake or a server's, as the settings in options.tls
 /// are. cb, when it is done; reader and writer stay the same. EDDY_ESTATE: something has come in clear that
-/// nobody has read (see tls_takes_buffered), or the stream is closing, or has ended on one side.
+/// nobody has read (see tls_takes_buffered), or the stream is closing, or has ended on one side. A handshake
+/// that fails (EDDY_ETLS, EDDY_ETIMEDOUT), or is cancelled, loses the connection.
 ///
-/// What was written before goes out first, in clear; what is written from now on waits for the handshake. A
-/// client needs options.server_hostname. What the peer sent before, and nobody has read, was not encrypted
-/// and must not be taken for what was (CVE-2011-0411): EDDY_ESTATE, and nothing has happened, unless
-/// options.tls_takes_buffered says that it is the beginning of the peer's handshake. EDDY_ESTATE also when
-/// the connection is closing, one side of it has ended, or it speaks TLS already; EDDY_EINVAL without
-/// settings; EDDY_ENOTSUP on a transport of your own. A handshake that fails, or is cancelled, loses the
-/// connection: EDDY_ETLS, EDDY_ETIMEDOUT after options.timeout_ms (60 s), EDDY_ELOST. asyncio:
-/// StreamWriter.start_tls().
+/// What was written before goes out first, in clear; what is written from now on waits for the handshake. A client needs
+/// options.server_hostname. What the peer sent before, and nobody has read, was not encrypted and must not be taken for
+/// what was (CVE-2011-0411): nothing has happened then, unless options.tls_takes_buffered says that it is the beginning
+/// of the peer's handshake. EDDY_ESTATE also when the stream speaks TLS already; EDDY_EINVAL without settings;
+/// EDDY_ENOTSUP on pipes, pairs, and a transport of your own. The time is options.timeout_ms, or 60 s; a peer that goes
+/// away in it is EDDY_ELOST. asyncio: StreamWriter.start_tls().
 ///
 /// # Safety
 /// As for eddy_open_connection.
