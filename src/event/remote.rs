@@ -1,5 +1,6 @@
 //! The only part of a loop that other threads touch: a queue, and a bell.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -19,10 +20,14 @@ struct Open<T> {
     waker: Arc<Waker>,
 }
 
+/// A bell that cannot ring is one that rings already, unless a signal came in between.
+pub fn ring(bell: &Waker) {
+    while bell.wake().is_err_and(|error| error.kind() == io::ErrorKind::Interrupted) {}
+}
+
 impl<T> Open<T> {
     fn ring(&self) {
-        // A bell that cannot ring is one that rings already.
-        let _ = self.waker.wake();
+        ring(&self.waker);
     }
 }
 

@@ -24,6 +24,7 @@ use std::{mem, process, ptr, thread};
 
 use mio::Waker;
 
+use super::remote::ring;
 use crate::table::LOOPS;
 
 /// Signals are 1 to 64; 0 is none.
@@ -233,7 +234,7 @@ fn tell(signum: usize) -> bool {
                 && first
             {
                 // One write to a descriptor. A bell that cannot ring is one that rings already.
-                let _ = bell.wake();
+                ring(bell);
             }
         }
     }
