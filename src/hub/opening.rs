@@ -207,6 +207,9 @@ impl Hub {
         if let Some(write) = &write {
             self.check_end(write, Direction::Write)?;
         }
+        if !self.openings.reserve(1) {
+            return Err(Refusal::Full);
+        }
         let same = match (&read, &write) {
             (Some(read), Some(write)) => read.as_raw_fd() == write.as_raw_fd(),
             (None, None) => return Err(Refusal::Invalid),
@@ -271,6 +274,10 @@ impl Hub {
         if !is_ready(&socket) {
             return Err((Some(socket), Refusal::State));
         }
+        // What is taken is not refused any more, for want of a record either.
+        if !self.openings.reserve(1) {
+            return Err((Some(socket), Refusal::Full));
+        }
         // For the moment under nobody's number: this finds out whether somebody has registered it before.
         if let Err(error) = self.poll.register(socket.as_raw_fd(), 0) {
             let refusal = match error.raw_os_error() {
@@ -280,10 +287,11 @@ impl Hub {
             };
             return Err((Some(socket), refusal));
         }
-        match net::make_ready(&socket) {
-            Ok(()) => Ok((socket, domain)),
-            Err(_) => Err((None, Refusal::Unsupported)),
+        if net::make_ready(&socket).is_err() {
+            let _ = self.poll.deregister_end(socket.as_raw_fd());
+            return Err((Some(socket), Refusal::Unsupported));
         }
+        Ok((socket, domain))
     }
 
     fn open_adopted(
