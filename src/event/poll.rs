@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Token, Waker};
 
-const EVENTS: usize = 1024;
+/// In less than 4 KiB, since mio cannot be told that there is no memory.
+const EVENTS: usize = 340;
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// What happened to the thing that a number stands for.
@@ -61,6 +62,13 @@ impl Poll {
 
     pub fn deregister_end(&self, fd: RawFd) -> io::Result<()> {
         self.poll.registry().deregister(&mut SourceFd(&fd))
+    }
+
+    /// A list that can hold all that one wait may bring.
+    pub fn list() -> io::Result<Vec<Event>> {
+        let mut list = Vec::new();
+        list.try_reserve_exact(EVENTS).map_err(|_| io::Error::from_raw_os_error(libc::ENOMEM))?;
+        Ok(list)
     }
 
     /// Appends what has happened to `into`, which is empty. A signal may end the wait early.

@@ -209,7 +209,7 @@ impl Hub {
             turn_left: 0,
             turn_reads: 0,
             queue: VecDeque::new(),
-            events: Vec::new(),
+            events: Poll::list()?,
             next_event: 0,
             dirty: Vec::new(),
             lent_output: None,
