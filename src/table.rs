@@ -14,6 +14,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::Range;
 
 #[cfg(target_pointer_width = "64")]
 mod layout {
@@ -267,8 +268,13 @@ impl<T> Table<T> {
         slot.value.as_ref().map(|_| Id::from_number(slot.id))
     }
 
-    pub fn ids(&self) -> Vec<Id<T>> {
-        self.slots.iter().filter(|slot| slot.value.is_some()).map(|slot| Id::from_number(slot.id)).collect()
+    /// All of them, while they may change: `0..places()` to begin with, and then what is left of it.
+    pub fn next(&self, places: &mut Range<usize>) -> Option<Id<T>> {
+        places.find_map(|place| self.at(place))
+    }
+
+    pub fn places(&self) -> usize {
+        self.slots.len()
     }
 
     pub fn values(&self) -> impl Iterator<Item = &T> {

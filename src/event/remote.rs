@@ -3,8 +3,15 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use mio::Waker;
+
+use crate::error::Refusal;
+
+/// How soon an answer is tried again that there was no memory for.
+const NO_MEMORY: Duration = Duration::from_millis(10);
 
 #[derive(Debug)]
 pub struct Remote<T> {
@@ -39,31 +46,50 @@ impl<T> Remote<T> {
         }
     }
 
-    /// False once the loop has been closed: then it will never be looked at.
-    pub fn post(&self, item: T) -> bool {
+    /// Stale once the loop has been closed: then it will never be looked at.
+    pub fn post(&self, item: T) -> Result<(), Refusal> {
+        self.try_post(item).map_err(|(_, refusal)| refusal)
+    }
+
+    /// For what must not be lost: waits until there is memory for it. To be called on a thread that can wait.
+    pub fn deliver(&self, mut item: T) {
+        while let Err((back, Refusal::Full)) = self.try_post(item) {
+            item = back;
+            thread::sleep(NO_MEMORY);
+        }
+    }
+
+    fn try_post(&self, item: T) -> Result<(), (T, Refusal)> {
         let mut open = self.lock();
-        let Some(open) = &mut *open else { return false };
+        let Some(open) = &mut *open else { return Err((item, Refusal::Stale)) };
+        if open.queue.try_reserve(1).is_err() {
+            return Err((item, Refusal::Full));
+        }
         open.queue.push(item);
         self.any.store(true, Ordering::Release);
         if open.queue.len() == 1 {
             // Else it has been rung, and nobody has looked since.
             open.ring();
         }
-        true
+        Ok(())
     }
 
     pub fn any(&self) -> bool {
         self.any.load(Ordering::Acquire)
     }
 
-    /// In the order in which they came.
-    pub fn take(&self) -> Vec<T> {
+    /// In the order in which they came, if there is room for so many; else they stay.
+    pub fn take_if(&self, has_room: impl FnOnce(usize) -> bool) -> Vec<T> {
         if !self.any() {
             return Vec::new();
         }
-        let mut open = self.lock();
-        self.any.store(false, Ordering::Release);
-        open.as_mut().map(|open| std::mem::take(&mut open.queue)).unwrap_or_default()
+        match &mut *self.lock() {
+            Some(open) if has_room(open.queue.len()) => {
+                self.any.store(false, Ordering::Release);
+                std::mem::take(&mut open.queue)
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// What was still waiting; nothing comes after it.

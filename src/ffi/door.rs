@@ -278,7 +278,7 @@ pub(super) fn post(number: usize, callback: Callback) -> Result<(), Refusal> {
         Some((current, remote)) if *current == number => remote.clone(),
         _ => return Err(Refusal::Stale),
     };
-    if remote.post(Posted::Call(callback)) { Ok(()) } else { Err(Refusal::Stale) }
+    remote.post(Posted::Call(callback))
 }
 
 // ---- handles ------------------------------------------------------------------------------------------------------

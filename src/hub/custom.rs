@@ -32,7 +32,7 @@ impl Hub {
         self.accepting()?;
         let mut connection = Connection::bare(DEFAULT_LIMIT, face::TRANSPORT);
         connection.flags |= is::CUSTOM;
-        let id = self.connections.insert(connection).ok_or(Refusal::Full)?;
+        let id = self.settle_in(connection).ok_or(Refusal::Full)?;
         let handle = id.face(Kind::Transport);
         if let Some(connection) = self.connections.get_mut(id) {
             connection.rare().custom = Some(Custom { ops, argument, handle });

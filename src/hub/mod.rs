@@ -47,6 +47,9 @@ use crate::table::{self, Id, Kind, Table};
 const ROUND_CALLS: u32 = 4096;
 /// One object's share of a round, so that one peer cannot starve the rest.
 const TURN_CALLS: u32 = 1024;
+/// Places in line, and timers, of each object, beside what is left over from those that are gone: more than there are.
+const EACH: usize = 2;
+const SPARE: usize = 72;
 /// Different reports that wait for the exception handler; more than these are counted only.
 const REPORTS: usize = 64;
 
@@ -476,7 +479,8 @@ impl Hub {
                 self.due(number);
             }
         }
-        for posted in self.remote.take() {
+        let posted = &mut self.posted;
+        for posted in self.remote.take_if(|n| posted.try_reserve(n).is_ok()) {
             match posted {
                 Posted::Call(callback) => self.post_from_elsewhere(callback),
                 Posted::Answer(answer) => self.answered(answer),
@@ -526,6 +530,22 @@ impl Hub {
     /// Something is left to wait for.
     pub fn is_alive(&self) -> bool {
         self.waiting + self.blocked + self.leaving + self.serving > 0 || self.has_work()
+    }
+
+    /// One more object: what it may put in line, or set a timer for, has room then. False: there is no memory for that. (A
+    /// peer decides how many there are, and there is nobody to tell once one has its turn.)
+    fn make_room(&mut self) -> bool {
+        let objects = 1
+            + self.connections.len()
+            + self.servers.len()
+            + self.listeners.len()
+            + self.openings.len()
+            + self.posts.len();
+        let room = EACH * objects + SPARE;
+        let (queue, dirty) = (&mut self.queue, &mut self.dirty);
+        (queue.capacity() >= room || queue.try_reserve(room - queue.len()).is_ok())
+            && (dirty.capacity() >= room || dirty.try_reserve(room - dirty.len()).is_ok())
+            && self.timers.make_room(room)
     }
 
     /// In the order in which they asked.
@@ -617,6 +637,9 @@ impl Hub {
         let serial = self.next_serial();
         let timed = delay.is_some();
         let post = Post { callback, serial, timed, queued: !timed, canceled: false };
+        if !self.make_room() {
+            return Err(Refusal::Full);
+        }
         let id = self.posts.insert(post).ok_or(Refusal::Full)?;
         self.waiting += 1;
         match delay {
@@ -777,18 +800,22 @@ impl Hub {
             self.report_leaks();
         }
         self.ending = true;
-        for id in self.openings.ids() {
+        let mut places = 0..self.openings.places();
+        while let Some(id) = self.openings.next(&mut places) {
             self.end_opening(id);
         }
-        for id in self.posts.ids() {
+        let mut places = 0..self.posts.places();
+        while let Some(id) = self.posts.next(&mut places) {
             if let Some(serial) = self.posts.get(id).map(|post| post.serial) {
                 self.cancel_post(id, serial);
             }
         }
-        for id in self.servers.ids() {
+        let mut places = 0..self.servers.places();
+        while let Some(id) = self.servers.next(&mut places) {
             self.end_server(id);
         }
-        for id in self.connections.ids() {
+        let mut places = 0..self.connections.places();
+        while let Some(id) = self.connections.next(&mut places) {
             self.end_connection(id);
         }
         self.events.clear();
@@ -798,15 +825,18 @@ impl Hub {
     /// Closes what a forked child has a copy of, and nothing more: the peers, the epoll and the socket files are the
     /// parent's too.
     pub fn drop_sockets(&mut self) {
-        for id in self.connections.ids() {
+        let mut places = 0..self.connections.places();
+        while let Some(id) = self.connections.next(&mut places) {
             if let Some(connection) = self.connections.get_mut(id) {
                 connection.drop_socket();
             }
         }
-        for id in self.listeners.ids() {
+        let mut places = 0..self.listeners.places();
+        while let Some(id) = self.listeners.next(&mut places) {
             self.listeners.remove(id);
         }
-        for id in self.openings.ids() {
+        let mut places = 0..self.openings.places();
+        while let Some(id) = self.openings.next(&mut places) {
             self.openings.remove(id);
         }
     }

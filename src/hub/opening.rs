@@ -173,6 +173,9 @@ impl Hub {
             question: None,
             answer: None,
         };
+        if !self.make_room() {
+            return Err(Refusal::Full);
+        }
         let id = self.openings.insert(opening).ok_or(Refusal::Full)?;
         self.waiting += 1;
         self.queue(id.number());
@@ -207,7 +210,7 @@ impl Hub {
         if let Some(write) = &write {
             self.check_end(write, Direction::Write)?;
         }
-        if !self.openings.reserve(1) {
+        if !(self.make_room() && self.openings.reserve(1)) {
             return Err(Refusal::Full);
         }
         let same = match (&read, &write) {
@@ -275,7 +278,7 @@ impl Hub {
             return Err((Some(socket), Refusal::State));
         }
         // What is taken is not refused any more, for want of a record either.
-        if !self.openings.reserve(1) {
+        if !(self.make_room() && self.openings.reserve(1)) {
             return Err((Some(socket), Refusal::Full));
         }
         // For the moment under nobody's number: this finds out whether somebody has registered it before.
@@ -501,7 +504,7 @@ impl Hub {
             let remote: Arc<_> = self.remote.clone();
             Resolver::new(move |answer| {
                 // A loop that is gone has nobody left who asked.
-                remote.post(Posted::Answer(answer));
+                remote.deliver(Posted::Answer(answer));
             })
         });
         let question = resolver

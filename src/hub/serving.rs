@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::ffi::CString;
 use std::io;
+use std::ops::Range;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
@@ -157,7 +158,7 @@ impl Hub {
             queued: false,
         };
         let no_memory = || Error::system("make a server", &io::Error::from_raw_os_error(libc::ENOMEM));
-        let id = self.servers.insert(server).ok_or_else(no_memory)?;
+        let id = if self.make_room() { self.servers.insert(server) } else { None }.ok_or_else(no_memory)?;
         self.serving += 1;
         for listener in listeners {
             let raw_fd = listener.raw_fd();
@@ -173,7 +174,7 @@ impl Hub {
                 retrying: false,
                 queued: false,
             };
-            let added = match self.listeners.insert(listening) {
+            let added = match if self.make_room() { self.listeners.insert(listening) } else { None } {
                 Some(listening) => {
                     if let Some(server) = self.servers.get_mut(id) {
                         server.listeners.push(listening);
@@ -485,17 +486,18 @@ impl Hub {
     /// Closes every client, or aborts it.
     pub fn server_end_clients(&mut self, id: Id<Server>, abort: bool) -> Result<(), Refusal> {
         self.server(id)?;
-        for client in self.clients_of(id) {
+        let mut places = 0..self.connections.places();
+        while let Some(client) = self.next_client(id, &mut places) {
             if abort { self.abort(client) } else { self.close(client) }
         }
         Ok(())
     }
 
-    fn clients_of(&self, id: Id<Server>) -> Vec<Id<Connection>> {
+    fn next_client(&self, id: Id<Server>, places: &mut Range<usize>) -> Option<Id<Connection>> {
         let is_its = |client: &Id<Connection>| {
             self.connections.get(*client).is_some_and(|connection| connection.is_client_of(id))
         };
-        self.connections.ids().into_iter().filter(is_its).collect()
+        std::iter::from_fn(|| self.connections.next(places)).find(is_its)
     }
 
     /// Sets a timer for the end of the shortest grace, unless one comes up before that anyway.
@@ -527,7 +529,8 @@ impl Hub {
     /// nothing left to send are closed, the others aborted; whoever has asked for a shutdown learns of it.
     fn end_grace(&mut self, id: Id<Server>) {
         let (mut closed, mut aborted) = (0, 0);
-        for client in self.clients_of(id) {
+        let mut places = 0..self.connections.places();
+        while let Some(client) = self.next_client(id, &mut places) {
             if self.connections.get(client).is_some_and(|connection| connection.unsent() > 0) {
                 aborted += 1;
                 self.abort(client);

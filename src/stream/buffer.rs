@@ -178,7 +178,8 @@ impl Pool {
     #[inline]
     pub fn give(&mut self, mut buffer: Box<Buffer>) {
         let capacity = buffer.capacity();
-        if capacity <= KEEP_EACH && self.kept + capacity <= KEEP_ALL && buffer.lent.is_none() {
+        let worth_it = capacity <= KEEP_EACH && self.kept + capacity <= KEEP_ALL && buffer.lent.is_none();
+        if worth_it && self.free.try_reserve(1).is_ok() {
             buffer.clear();
             self.kept += capacity;
             self.free.push(buffer);

@@ -448,6 +448,11 @@ pub(super) struct Established {
 impl Hub {
     // ---- life -------------------------------------------------------------------------------------------------
 
+    /// None: there is no memory for it, or for what it may ask for.
+    pub(super) fn settle_in(&mut self, connection: Connection) -> Option<Id<Connection>> {
+        if self.make_room() { self.connections.insert(connection) } else { None }
+    }
+
     pub(super) fn establish(&mut self, made: Established) -> Result<Id<Connection>, Error> {
         let mut connection =
             Connection::bare(made.limits.input, face::READER | face::WRITER | face::TRANSPORT);
@@ -459,8 +464,7 @@ impl Hub {
         connection.server = made.server.map_or(0, Id::number);
         connection.peer = made.peer.into();
         let id = self
-            .connections
-            .insert(connection)
+            .settle_in(connection)
             .ok_or_else(|| Error::system("make a connection", &io::Error::from_raw_os_error(libc::ENOMEM)))?;
         let registered = if made.registered {
             self.poll.reregister(raw_fd, id.number())
@@ -490,7 +494,7 @@ impl Hub {
 
     pub fn reader_new(&mut self, limit: usize) -> Result<Id<Connection>, Refusal> {
         self.accepting()?;
-        self.connections.insert(Connection::bare(limit, face::READER)).ok_or(Refusal::Full)
+        self.settle_in(Connection::bare(limit, face::READER)).ok_or(Refusal::Full)
     }
 
     /// What comes from now on goes nowhere.

@@ -34,8 +34,8 @@ impl Hub {
             side.flags |= is::PAIR;
             side
         };
-        let first = self.connections.insert(side()).ok_or(Refusal::Full)?;
-        let Some(second) = self.connections.insert(side()) else {
+        let first = self.settle_in(side()).ok_or(Refusal::Full)?;
+        let Some(second) = self.settle_in(side()) else {
             self.connections.remove(first);
             return Err(Refusal::Full);
         };

@@ -120,8 +120,7 @@ impl Hub {
         connection.rare().pipe = Some(Pipe { read, write, stirred: false });
         let no_memory = || io::Error::from_raw_os_error(libc::ENOMEM);
         let id = self
-            .connections
-            .insert(connection)
+            .settle_in(connection)
             .ok_or_else(|| Error::system("make a connection", &no_memory()))?;
         let ends = [(reads_at, id.number(), false), (writes_at, id.face(Kind::Writer), true)];
         for (raw_fd, number, write) in ends {
@@ -148,7 +147,8 @@ impl Hub {
     }
 
     fn each_end(&mut self, mut f: impl FnMut(&mut PipeEnd)) {
-        for id in self.connections.ids() {
+        let mut places = 0..self.connections.places();
+        while let Some(id) = self.connections.next(&mut places) {
             if let Some(pipe) = self.connections.get_mut(id).and_then(Connection::pipe) {
                 pipe.ends().for_each(&mut f);
             }

@@ -209,7 +209,8 @@ impl Hub {
 
     /// Its clients that nobody has been told of will not be told of any more.
     pub(in crate::hub) fn turn_away_handshakes(&mut self, server: Id<Server>) {
-        for id in self.connections.ids() {
+        let mut places = 0..self.connections.places();
+        while let Some(id) = self.connections.next(&mut places) {
             if let Some(connection) = self.connections.get(id)
                 && connection.is_client_of(server)
                 && connection.is(is::TLS)
