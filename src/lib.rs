@@ -29,6 +29,9 @@ pub mod ffi;
 pub mod hub;
 pub mod memory;
 pub mod net;
+#[cfg(feature = "tls")]
+#[allow(unsafe_code)]
+mod reserve;
 pub mod stream;
 pub mod table;
 pub mod tls;

@@ -393,7 +393,7 @@ impl Hub {
             // It has that one.
             secure.handshake = None;
         }
-        let begun = self.begin_tls(stream, &secure, Waiter::Opening(id), None);
+        let begun = self.begin_tls(stream, &secure, Waiter::Opening(id));
         if begun.is_err() {
             self.give_up(stream);
         }

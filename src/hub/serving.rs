@@ -314,7 +314,7 @@ impl Hub {
         let Some(secure) = self.servers.get(id).and_then(|server| server.secure.clone()) else {
             return false;
         };
-        if let Err(error) = self.begin_tls(stream, &secure, Waiter::Client { callback, server: id }, None) {
+        if let Err(error) = self.begin_tls(stream, &secure, Waiter::Client { callback, server: id }) {
             self.give_up(stream);
             self.handshake_failed(id, error);
         }

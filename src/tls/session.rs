@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{
     AlertDescription, CertificateError, ClientConnection, Connection, HandshakeKind, ServerConnection,
     SupportedCipherSuite,
@@ -11,6 +11,7 @@ use rustls::{
 use super::settings::Config;
 use super::wrong;
 use crate::error::Error;
+use crate::reserve;
 
 /// RFC 5246: the longest plaintext of a record.
 const RECORD: usize = 1 << 14;
@@ -30,24 +31,42 @@ pub struct Session {
     closed_by_peer: bool,
     /// So many records may still be sealed with TLS 1.2, whose keys are used up then.
     records_left: Option<u64>,
+    /// It has needed memory that there was none of, and is to end.
+    starved: bool,
 }
 
 impl Session {
     /// `name`: a client's peer, to ask for and to verify.
     pub fn new(config: &Config, name: Option<&str>) -> Result<Session, Error> {
-        let mut engine = match config {
+        let (engine, starved) = reserve::within(|| match config {
             Config::Client(config) => {
                 let name = name.unwrap_or_default();
                 let server = ServerName::try_from(name.to_owned())
                     .map_err(|_| wrong(format!("no name to verify: {name:?}")))?;
-                ClientConnection::new(config.clone(), server).map(Connection::from)
+                Ok(ClientConnection::new(config.clone(), server).map(Connection::from))
             }
-            Config::Server(config) => ServerConnection::new(config.clone()).map(Connection::from),
+            Config::Server(config) => Ok(ServerConnection::new(config.clone()).map(Connection::from)),
+        });
+        let mut engine = engine?.map_err(|error| wrong(format!("TLS cannot begin: {error}")))?;
+        if starved {
+            return Err(Error::system("TLS cannot begin", &io::Error::from_raw_os_error(libc::ENOMEM)));
         }
-        .map_err(|error| wrong(format!("TLS cannot begin: {error}")))?;
         // What is sealed is bounded by who seals, who also counts it.
         engine.set_buffer_limit(None);
-        Ok(Session { engine, name: name.map(Into::into), closed_by_peer: false, records_left: None })
+        let name = name.map(Into::into);
+        Ok(Session { engine, name, closed_by_peer: false, records_left: None, starved: false })
+    }
+
+    /// Has the engine work, which cannot be told that there is no memory.
+    fn work<R>(&mut self, f: impl FnOnce(&mut Connection) -> R) -> R {
+        let (result, starved) = reserve::within(|| f(&mut self.engine));
+        self.starved |= starved;
+        result
+    }
+
+    /// There was no memory for what it did last: it holds some that is set apart, and is to be dropped soon.
+    pub fn is_starved(&self) -> bool {
+        self.starved
     }
 
     pub fn is_handshaking(&self) -> bool {
@@ -63,10 +82,17 @@ impl Session {
     pub fn take(&mut self, mut ciphertext: &[u8]) -> Result<usize, Error> {
         let all = ciphertext.len();
         let handshaking = self.engine.is_handshaking();
-        self.engine.read_tls(&mut ciphertext).map_err(|error| wrong(format!("TLS: {error}")))?;
-        match self.engine.process_new_packets() {
-            Ok(state) => {
-                self.closed_by_peer = state.peer_has_closed();
+        let result = self.work(|engine| {
+            engine
+                .read_tls(&mut ciphertext)
+                .map(|_| engine.process_new_packets().map(|state| state.peer_has_closed()))
+        });
+        if self.starved {
+            return Err(Error::lost(&io::Error::from_raw_os_error(libc::ENOMEM)));
+        }
+        match result.map_err(|error| wrong(format!("TLS: {error}")))? {
+            Ok(closed) => {
+                self.closed_by_peer = closed;
                 Ok(all - ciphertext.len())
             }
             Err(error) => Err(wrong(describe(&error, handshaking, self.name.as_deref()))),
@@ -89,12 +115,12 @@ impl Session {
                 None => return 0,
             }
         }
-        self.engine.writer().write(plaintext).unwrap_or(0)
+        self.work(|engine| engine.writer().write(plaintext).unwrap_or(0))
     }
 
     /// Says that no more will be sent.
     pub fn close(&mut self) {
-        self.engine.send_close_notify();
+        self.work(|engine| engine.send_close_notify());
     }
 
     pub fn has_output(&self) -> bool {
@@ -104,12 +130,14 @@ impl Session {
     /// Gives away all the ciphertext there is. False: `to` has refused some, and it is lost.
     pub fn output(&mut self, to: impl FnMut(&[u8]) -> bool) -> bool {
         let mut out = Out { to, refused: false };
-        while self.engine.wants_write() && !out.refused {
-            if self.engine.write_tls(&mut out).is_err() {
-                return false;
+        self.work(|engine| {
+            while engine.wants_write() && !out.refused {
+                if engine.write_tls(&mut out).is_err() {
+                    return false;
+                }
             }
-        }
-        !out.refused
+            !out.refused
+        })
     }
 
     /// What asyncio's get_extra_info() has, and a little more.
@@ -128,10 +156,8 @@ impl Session {
                 other => text(&format!("{other:?}")),
             },
             "alpn" => engine.alpn_protocol().map(<[u8]>::to_vec),
-            "peercert" => engine.peer_certificates()?.first().map(|der| der.to_vec()),
-            "peercert_chain" => {
-                Some(engine.peer_certificates()?.iter().flat_map(|der| der.to_vec()).collect())
-            }
+            "peercert" => joined(engine.peer_certificates()?.get(..1)?),
+            "peercert_chain" => joined(engine.peer_certificates()?),
             "server_hostname" => match engine {
                 Connection::Client(_) => text(self.name.as_deref()?),
                 Connection::Server(server) => text(server.server_name()?),
@@ -144,6 +170,14 @@ impl Session {
     }
 }
 
+/// A peer decides how large they are. None: there is no memory for them.
+fn joined(certificates: &[CertificateDer<'_>]) -> Option<Vec<u8>> {
+    let mut all = Vec::new();
+    all.try_reserve_exact(certificates.iter().map(|der| der.len()).sum()).ok()?;
+    certificates.iter().for_each(|der| all.extend_from_slice(der));
+    Some(all)
+}
+
 struct Out<F> {
     to: F,
     refused: bool,
@@ -151,13 +185,13 @@ struct Out<F> {
 
 impl<F: FnMut(&[u8]) -> bool> Write for Out<F> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.refused |= !(self.to)(bytes);
+        self.refused |= !reserve::outside(|| (self.to)(bytes));
         Ok(bytes.len())
     }
 
     fn write_vectored(&mut self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
         for slice in slices {
-            self.refused |= !(self.to)(slice);
+            self.refused |= !reserve::outside(|| (self.to)(slice));
         }
         Ok(slices.iter().map(|slice| slice.len()).sum())
     }

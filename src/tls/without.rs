@@ -84,6 +84,10 @@ impl Session {
         match *self {}
     }
 
+    pub fn is_starved(&self) -> bool {
+        match *self {}
+    }
+
     pub fn is_closed_by_peer(&self) -> bool {
         match *self {}
     }

@@ -239,6 +239,7 @@ impl Hub {
         }
         if tls {
             self.tls_lost(id, told);
+            self.drop_starved(id);
         }
     }
 

@@ -119,9 +119,8 @@ impl Hub {
         let (reads_at, writes_at) = (read.as_ref().map(PipeEnd::raw_fd), write.as_ref().map(PipeEnd::raw_fd));
         connection.rare().pipe = Some(Pipe { read, write, stirred: false });
         let no_memory = || io::Error::from_raw_os_error(libc::ENOMEM);
-        let id = self
-            .settle_in(connection)
-            .ok_or_else(|| Error::system("make a connection", &no_memory()))?;
+        let id =
+            self.settle_in(connection).ok_or_else(|| Error::system("make a connection", &no_memory()))?;
         let ends = [(reads_at, id.number(), false), (writes_at, id.face(Kind::Writer), true)];
         for (raw_fd, number, write) in ends {
             if let Some(raw_fd) = raw_fd

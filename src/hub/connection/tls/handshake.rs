@@ -9,7 +9,6 @@ use super::Tls;
 use crate::callback::Callback;
 use crate::error::{Error, Refusal};
 use crate::hub::{Opening, Receipt, Server};
-use crate::stream::Buffer;
 use crate::table::Id;
 use crate::tls::{Config, Session};
 
@@ -74,7 +73,6 @@ impl Hub {
         id: Id<Connection>,
         secure: &Secure,
         waiter: Waiter,
-        input: Option<Box<Buffer>>,
     ) -> Result<(), Error> {
         let session = Session::new(&secure.config, secure.name.as_deref())?;
         let due = Deadline::after(self.timers.now(), secure.handshake);
@@ -90,7 +88,7 @@ impl Hub {
             waiter: Some(waiter),
             secured: false,
             clear,
-            input,
+            input: None,
             sealed: None,
             holds: false,
             ended: false,
@@ -130,9 +128,16 @@ impl Hub {
         }
         self.leave_turn(id)?;
         let serial = self.next_serial();
-        let input = self.alive(id, face::WRITER)?.reader.input.take();
         let waiter = Waiter::StartTls(Waiting { callback, serial });
-        self.begin_tls(id, secure, waiter, input).map_err(|_| Refusal::Invalid)?;
+        self.begin_tls(id, secure, waiter).map_err(|error| match error.errno() {
+            libc::ENOMEM => Refusal::Full,
+            _ => Refusal::Invalid,
+        })?;
+        let connection = self.alive(id, face::WRITER)?;
+        let input = connection.reader.input.take();
+        if let Some(tls) = connection.tls_mut() {
+            tls.input = input;
+        }
         self.waiting += 1;
         self.regulate(id);
         Ok(self.receipt(Receipt::StartTls, id.place(), serial))

@@ -144,9 +144,9 @@ impl Tls {
 
     /// Moves what the engine has to send to where it is sent from.
     fn unload(&mut self, pool: &mut Pool) -> io::Result<()> {
-        if self.session.has_output()
-            && !self.session.output(|bytes| pool.append(&mut self.sealed, bytes).is_ok())
-        {
+        let taken = !self.session.has_output()
+            || self.session.output(|bytes| pool.append(&mut self.sealed, bytes).is_ok());
+        if !taken || self.session.is_starved() {
             return Err(io::Error::from_raw_os_error(libc::ENOMEM));
         }
         Ok(())
@@ -211,7 +211,7 @@ impl Connection {
             if self.is(is::WRITABLE) {
                 let bytes = output.as_slice();
                 let taken = tls.session.seal(&bytes[..bytes.len().min(SEAL)]);
-                if taken == 0 {
+                if taken == 0 && !tls.session.is_starved() {
                     // A key of TLS 1.2 is used up.
                     return Err(io::Error::from_raw_os_error(libc::EPROTO));
                 }
@@ -363,7 +363,9 @@ impl Hub {
             return Received::Something;
         }
         if let Some(Engine { socket, flags, tls, .. }) = connection.engine() {
+            let starved = tls.session.is_starved();
             if tls.clear == 0
+                && !starved
                 && tls.unload(&mut self.pool).is_ok()
                 && let Some(alert) = &tls.sealed
             {
@@ -372,7 +374,7 @@ impl Hub {
             }
             tls.dead = true;
             // A socket closed with unread input would take the alert along.
-            if !tls.ended && net::shutdown_write(socket).is_ok() {
+            if !tls.ended && !starved && net::shutdown_write(socket).is_ok() {
                 tls.due = goodbye;
                 *flags |= is::LINGERING;
                 self.leaving(id, true);
@@ -400,6 +402,15 @@ impl Hub {
             {
                 let _ = send_sealed(socket, goodbye.as_slice());
             }
+        }
+    }
+
+    /// What the engine has of the memory that is set apart goes back, whoever still holds the connection.
+    pub(super) fn drop_starved(&mut self, id: Id<Connection>) {
+        if let Some(connection) = self.connections.get_mut(id)
+            && connection.tls().is_some_and(|tls| tls.session.is_starved())
+        {
+            connection.rare().tls = None;
         }
     }
 
