@@ -532,10 +532,10 @@ impl Hub {
         self.waiting + self.blocked + self.leaving + self.serving > 0 || self.has_work()
     }
 
-    /// One more object: what it may put in line, or set a timer for, has room then. False: there is no memory for that. (A
-    /// peer decides how many there are, and there is nobody to tell once one has its turn.)
-    fn make_room(&mut self) -> bool {
-        let objects = 1
+    /// So many more objects: what they may put in line, or set timers for, has room then. False: there is no memory for that.
+    /// (A peer decides how many there are, and there is nobody to tell once one has its turn.)
+    fn make_room(&mut self, more: usize) -> bool {
+        let objects = more
             + self.connections.len()
             + self.servers.len()
             + self.listeners.len()
@@ -637,7 +637,7 @@ impl Hub {
         let serial = self.next_serial();
         let timed = delay.is_some();
         let post = Post { callback, serial, timed, queued: !timed, canceled: false };
-        if !self.make_room() {
+        if !self.make_room(1) {
             return Err(Refusal::Full);
         }
         let id = self.posts.insert(post).ok_or(Refusal::Full)?;

@@ -19,6 +19,9 @@ use crate::hub::Call;
 use crate::net::{self, Answer, Direction, Given, ListenOptions, PipeEnd, Resolver, SocketOptions};
 use crate::table::Id;
 
+/// The objects that one adopted descriptor may become: a server, its listener and an opening.
+const ADOPTED: usize = 3;
+
 /// `eddy_options`, looked through.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -173,7 +176,7 @@ impl Hub {
             question: None,
             answer: None,
         };
-        if !self.make_room() {
+        if !self.make_room(1) {
             return Err(Refusal::Full);
         }
         let id = self.openings.insert(opening).ok_or(Refusal::Full)?;
@@ -210,7 +213,7 @@ impl Hub {
         if let Some(write) = &write {
             self.check_end(write, Direction::Write)?;
         }
-        if !(self.make_room() && self.openings.reserve(1)) {
+        if !(self.make_room(ADOPTED) && self.openings.reserve(1)) {
             return Err(Refusal::Full);
         }
         let same = match (&read, &write) {
@@ -278,7 +281,7 @@ impl Hub {
             return Err((Some(socket), Refusal::State));
         }
         // What is taken is not refused any more, for want of a record either.
-        if !(self.make_room() && self.openings.reserve(1)) {
+        if !(self.make_room(ADOPTED) && self.openings.reserve(1)) {
             return Err((Some(socket), Refusal::Full));
         }
         // For the moment under nobody's number: this finds out whether somebody has registered it before.

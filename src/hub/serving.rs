@@ -158,7 +158,7 @@ impl Hub {
             queued: false,
         };
         let no_memory = || Error::system("make a server", &io::Error::from_raw_os_error(libc::ENOMEM));
-        let id = if self.make_room() { self.servers.insert(server) } else { None }.ok_or_else(no_memory)?;
+        let id = if self.make_room(1) { self.servers.insert(server) } else { None }.ok_or_else(no_memory)?;
         self.serving += 1;
         for listener in listeners {
             let raw_fd = listener.raw_fd();
@@ -174,7 +174,7 @@ impl Hub {
                 retrying: false,
                 queued: false,
             };
-            let added = match if self.make_room() { self.listeners.insert(listening) } else { None } {
+            let added = match if self.make_room(1) { self.listeners.insert(listening) } else { None } {
                 Some(listening) => {
                     if let Some(server) = self.servers.get_mut(id) {
                         server.listeners.push(listening);

@@ -450,7 +450,7 @@ impl Hub {
 
     /// None: there is no memory for it, or for what it may ask for.
     pub(super) fn settle_in(&mut self, connection: Connection) -> Option<Id<Connection>> {
-        if self.make_room() { self.connections.insert(connection) } else { None }
+        if self.make_room(1) { self.connections.insert(connection) } else { None }
     }
 
     pub(super) fn establish(&mut self, made: Established) -> Result<Id<Connection>, Error> {
