@@ -107,14 +107,15 @@ static ALLOCATOR: Allocator = Allocator;
 // SAFETY: the system's, but for blocks of the reserve: these do not overlap, are as large and aligned as was asked for,
 // and are known by their address when they come back.
 unsafe impl GlobalAlloc for Allocator {
-    #[inline]
+    // Never inlined: where memory is freed, the code is to be as small as without it.
+    #[inline(never)]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promise.
         let block = unsafe { System.alloc(layout) };
         if block.is_null() { take(layout) } else { block }
     }
 
-    #[inline]
+    #[inline(never)]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promise.
         let block = unsafe { System.alloc_zeroed(layout) };
@@ -129,7 +130,7 @@ unsafe impl GlobalAlloc for Allocator {
         block
     }
 
-    #[inline]
+    #[inline(never)]
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         if holds(block) {
             return give(block, layout);
@@ -138,7 +139,7 @@ unsafe impl GlobalAlloc for Allocator {
         unsafe { System.dealloc(block, layout) }
     }
 
-    #[inline]
+    #[inline(never)]
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         if !holds(block) {
             // SAFETY: the caller's promise, and it came from there.

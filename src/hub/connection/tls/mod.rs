@@ -406,6 +406,8 @@ impl Hub {
     }
 
     /// What the engine has of the memory that is set apart goes back, whoever still holds the connection.
+    #[cold]
+    #[inline(never)]
     pub(super) fn drop_starved(&mut self, id: Id<Connection>) {
         if let Some(connection) = self.connections.get_mut(id)
             && connection.tls().is_some_and(|tls| tls.session.is_starved())
