@@ -1,6 +1,6 @@
-//! Memory set apart, for code that cannot be told that there is none: rustls allocates as it goes, as much as a peer sends,
-//! and where that fails the process ends. So while it works for a connection, what the system does not give comes from
-//! here; whoever had it work is told so, and ends that connection, which gives it back.
+//! Memory set apart, for code that cannot be told that there is none: rustls allocates as it goes, as much as a peer
+//! sends, and where that fails the process ends. So while it works for a connection, what the system does not give comes
+//! from here; whoever had it work is told so, and ends that connection, which gives it back.
 //!
 //! The reserve is a part of the library's image that costs nothing before it is touched. It is the allocator of this
 //! library alone, not of the program, and asks the system first, always.
