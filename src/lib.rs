@@ -13,6 +13,7 @@
 //! - [`net`]: sockets, names and addresses. Knows no lines.
 //! - [`tls`]: its settings and its engine. Knows no sockets.
 //! - [`event`]: the poll, the timers, and what other threads may touch. Knows no objects.
+//! - `reserve`: memory for the engine when the system has none. Below everything, as the allocator is.
 //! - [`table`]: objects by ticket. [`callback`]: C functions, as the core knows them. [`memory`]: what callers lend for
 //!   longer than a call. [`error`]: what can go wrong.
 //!

@@ -2,13 +2,17 @@
 //! sends, and where that fails the process ends. So while it works for a connection, what the system does not give comes
 //! from here; whoever had it work is told so, and ends that connection, which gives it back.
 //!
-//! The reserve is a part of the library's image that costs nothing before it is touched. It is the allocator of this
-//! library alone, not of the program, and asks the system first, always.
+//! The reserve is a part of the library's image that costs nothing before it is touched. It stands behind the allocator
+//! of this library, not of the program, and asks the system first, always. Only a program in Rust that takes the crate
+//! as a crate (our tests and fuzzers do) has it for its own allocator as well, and can have no other one.
+//!
+//! No locks: a child of a fork would wait for one for ever that another thread had. What another thread had taken, the
+//! child does without.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::{Cell, UnsafeCell};
 use std::ptr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// The most that one call of the engine takes is 64 KiB of plaintext, sealed, twice: for some of those at once.
 const SIZE: usize = 512 * 1024;
@@ -24,7 +28,11 @@ unsafe impl Sync for Room {}
 static ROOM: Room = Room(UnsafeCell::new([0; SIZE]));
 
 /// Which pages are given away.
-static TAKEN: Mutex<[bool; PAGES]> = Mutex::new([false; PAGES]);
+static TAKEN: [AtomicBool; PAGES] = [const { AtomicBool::new(false) }; PAGES];
+
+/// How many threads are within. While none is, a thread that lacks memory does not look at its state: that may have to be
+/// allocated too.
+static WITHIN: AtomicUsize = AtomicUsize::new(0);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -44,58 +52,63 @@ struct Back(State);
 impl Drop for Back {
     fn drop(&mut self) {
         STATE.set(self.0);
+        WITHIN.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+fn be(state: State) -> Back {
+    WITHIN.fetch_add(1, Ordering::Relaxed);
+    Back(STATE.replace(state))
 }
 
 /// What `f` allocates comes from the reserve, where the system has nothing. True: so it was, for some of it.
 pub fn within<R>(f: impl FnOnce() -> R) -> (R, bool) {
-    let _back = Back(STATE.replace(State::Within));
+    let _back = be(State::Within);
     let result = f();
     (result, STATE.get() == State::Used)
 }
 
 /// From within, for what can be told that there is no memory.
 pub fn outside<R>(f: impl FnOnce() -> R) -> R {
-    let _back = Back(STATE.replace(State::Outside));
+    let _back = be(State::Outside);
     f()
 }
 
-fn taken() -> MutexGuard<'static, [bool; PAGES]> {
-    TAKEN.lock().unwrap_or_else(PoisonError::into_inner)
+fn pages(layout: Layout) -> usize {
+    layout.size().div_ceil(PAGE).max(1)
 }
 
-fn start() -> usize {
-    ROOM.0.get() as usize
-}
-
-#[inline]
 fn holds(block: *mut u8) -> bool {
-    (block as usize).wrapping_sub(start()) < SIZE
+    (block as usize).wrapping_sub(ROOM.0.get() as usize) < SIZE
 }
 
 /// NULL: there is no such piece.
 #[cold]
 fn take(layout: Layout) -> *mut u8 {
-    let pages = layout.size().div_ceil(PAGE).max(1);
-    if layout.align() > PAGE
-        || pages > PAGES
-        || STATE.try_with(Cell::get).unwrap_or(State::Outside) == State::Outside
-    {
+    if layout.align() > PAGE || WITHIN.load(Ordering::Relaxed) == 0 || STATE.get() == State::Outside {
         return ptr::null_mut();
     }
-    let mut taken = taken();
-    let Some(first) = taken.windows(pages).position(|run| !run.contains(&true)) else {
-        return ptr::null_mut();
-    };
-    taken[first..first + pages].fill(true);
-    STATE.set(State::Used);
-    ROOM.0.get().cast::<u8>().wrapping_add(first * PAGE)
+    let mut first = 0;
+    while let Some(run) = TAKEN.get(first..first + pages(layout)) {
+        // Whoever comes to a page first has it. Those before one that is taken go back.
+        let Some(mine) = run.iter().position(|page| page.swap(true, Ordering::Acquire)) else {
+            STATE.set(State::Used);
+            return ROOM.0.get().cast::<u8>().wrapping_add(first * PAGE);
+        };
+        release(&run[..mine]);
+        first += mine + 1;
+    }
+    ptr::null_mut()
 }
 
 #[cold]
 fn give(block: *mut u8, layout: Layout) {
-    let first = (block as usize - start()) / PAGE;
-    taken()[first..first + layout.size().div_ceil(PAGE).max(1)].fill(false);
+    let first = (block as usize - ROOM.0.get() as usize) / PAGE;
+    release(&TAKEN[first..first + pages(layout)]);
+}
+
+fn release(run: &[AtomicBool]) {
+    run.iter().for_each(|page| page.store(false, Ordering::Release));
 }
 
 #[derive(Debug)]
@@ -210,6 +223,6 @@ mod tests {
         });
         assert!(used);
         assert!(!within(|| drop(vec![1_u8; 100])).1);
-        assert!(!taken().contains(&true));
+        assert!(!TAKEN.iter().any(|page| page.load(Ordering::Relaxed)));
     }
 }

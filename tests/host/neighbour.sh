@@ -1,7 +1,7 @@
 #!/bin/sh
 # neighbour.sh <cc> <rustc> <include> <libeddy.so> <libeddy.a> <scratch> [native libraries]...: eddy and another library in
-# Rust in one process, each of them shared or static. Two static ones are left out: rustc does not promise that they can
-# be linked together, as both have the whole of the standard library in them.
+# Rust in one process, each of them shared or static. (Of two static ones rustc promises nothing, as both have the whole
+# of the standard library in them; they can be linked if the same rustc made them, in either order.)
 # Shows b05.
 set -eu
 cc=$1 rustc=$2 include=$3 shared=$4 static=$5 scratch=$6
@@ -21,3 +21,7 @@ build both_shared "$shared" "$scratch/libneighbour.so" $rpath
 build eddy_shared "$shared" "$scratch/libneighbour.a" $rpath "$@"
 # shellcheck disable=SC2086
 build eddy_static "$static" "$scratch/libneighbour.so" $rpath "$@"
+# shellcheck disable=SC2086
+build both_static "$static" "$scratch/libneighbour.a" "$@"
+# shellcheck disable=SC2086
+build both_static_eddy_last "$scratch/libneighbour.a" "$static" "$@"
