@@ -17,6 +17,7 @@ use rustls::{
 
 use super::{Ask, wrong};
 use crate::error::Error;
+use crate::reserve;
 
 /// RFC 7301: a length of one byte.
 const ALPN_LONGEST: usize = 255;
@@ -52,6 +53,14 @@ pub struct Settings {
     versions: &'static [&'static SupportedProtocolVersion],
     resumption: bool,
     verification: bool,
+}
+
+/// Makes something that lasts, with code that cannot be told that there is no memory.
+fn made<T>(make: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    match reserve::within(make) {
+        (Ok(_), true) => Err(wrong("there was no memory for these settings")),
+        (result, _) => result,
+    }
 }
 
 fn provider() -> Arc<CryptoProvider> {
@@ -95,41 +104,22 @@ impl Settings {
         if self.client && !self.certificates.is_empty() {
             return Err(wrong("a client has one certificate to show, and this one has it already"));
         }
-        let chain = certificates_in(certificates)?;
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| match error {
-            pem::Error::NoItemsFound if find(key, b"ENCRYPTED PRIVATE KEY") => {
-                wrong("the private key is encrypted; it must be decrypted first")
-            }
-            pem::Error::NoItemsFound => {
-                wrong("no private key (-----BEGIN PRIVATE KEY-----) in what was given")
-            }
-            other => wrong(format!("the private key is no PEM: {other}")),
-        })?;
-        let certified = CertifiedKey::from_der(chain, key, &ring::default_provider()).map_err(|error| {
-            wrong(match error {
-                rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
-                    "the private key is not that of the certificate".into()
-                }
-                rustls::Error::InvalidCertificate(_) => "the certificate cannot be read".into(),
-                other => format!("the private key cannot be used: {other}"),
-            })
-        })?;
-        certified
-            .end_entity_cert()
-            .and_then(ParsedCertificate::try_from)
-            .map_err(|_| wrong("the certificate cannot be read"))?;
-        self.certificates.push(Arc::new(certified));
+        self.certificates.push(made(|| certified(certificates, key))?);
         Ok(())
     }
 
     /// These authorities, and no longer the system's.
     pub fn trust(&mut self, certificates: &[u8]) -> Result<(), Error> {
-        let anchors = self.anchors.get_or_insert_with(RootCertStore::empty);
-        for (n, certificate) in certificates_in(certificates)?.into_iter().enumerate() {
-            anchors
-                .add(certificate)
-                .map_err(|_| wrong(format!("certificate {} of those to trust cannot be read", n + 1)))?;
-        }
+        let anchors = made(|| {
+            let mut anchors = self.anchors.clone().unwrap_or_else(RootCertStore::empty);
+            for (n, certificate) in certificates_in(certificates)?.into_iter().enumerate() {
+                anchors
+                    .add(certificate)
+                    .map_err(|_| wrong(format!("certificate {} of those to trust cannot be read", n + 1)))?;
+            }
+            Ok(anchors)
+        })?;
+        self.anchors = Some(anchors);
         Ok(())
     }
 
@@ -187,10 +177,12 @@ impl Settings {
     }
 
     pub fn build(&self) -> Result<Config, Error> {
-        Ok(if self.client {
-            Config::Client(Arc::new(self.client_config()?))
-        } else {
-            Config::Server(Arc::new(self.server_config()?))
+        made(|| {
+            Ok(if self.client {
+                Config::Client(Arc::new(self.client_config()?))
+            } else {
+                Config::Server(Arc::new(self.server_config()?))
+            })
         })
     }
 
@@ -254,6 +246,31 @@ impl Settings {
         }
         Ok(config)
     }
+}
+
+fn certified(certificates: &[u8], key: &[u8]) -> Result<Arc<CertifiedKey>, Error> {
+    let chain = certificates_in(certificates)?;
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| match error {
+        pem::Error::NoItemsFound if find(key, b"ENCRYPTED PRIVATE KEY") => {
+            wrong("the private key is encrypted; it must be decrypted first")
+        }
+        pem::Error::NoItemsFound => wrong("no private key (-----BEGIN PRIVATE KEY-----) in what was given"),
+        other => wrong(format!("the private key is no PEM: {other}")),
+    })?;
+    let certified = CertifiedKey::from_der(chain, key, &ring::default_provider()).map_err(|error| {
+        wrong(match error {
+            rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+                "the private key is not that of the certificate".into()
+            }
+            rustls::Error::InvalidCertificate(_) => "the certificate cannot be read".into(),
+            other => format!("the private key cannot be used: {other}"),
+        })
+    })?;
+    certified
+        .end_entity_cert()
+        .and_then(ParsedCertificate::try_from)
+        .map_err(|_| wrong("the certificate cannot be read"))?;
+    Ok(Arc::new(certified))
 }
 
 fn find(text: &[u8], what: &[u8]) -> bool {

@@ -2,10 +2,12 @@
 #undef _FORTIFY_SOURCE
 #include "hooks.h"
 
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <link.h>
+#include <linux/futex.h>
 #include <netdb.h>
 #include <poll.h>
 #include <pthread.h>
@@ -20,6 +22,7 @@
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -46,6 +49,7 @@ const struct kind kinds[CALLS] = {
                          E(ECONNRESET, TOLD), E(EPIPE, TOLD), E(ETIMEDOUT, TOLD) } },
     [SHUTDOWN] = { "shutdown", { E(ENOTCONN, TOLD) } },
     [READ] = { "read", { E(EINTR, HIDDEN), E(EAGAIN, HIDDEN), E(EIO, TOLD) } },
+    [READ_FILE] = { "read of a file", { E(EINTR, HIDDEN), E(EIO, TOLD), E(ENOMEM, TOLD) } },
     [WRITE] = { "write", { E(EINTR, HIDDEN), E(EAGAIN, HIDDEN), E(EIO, TOLD), E(EPIPE, TOLD) } },
     [READ_BELL] = { "read of an eventfd", { E(EINTR, HIDDEN), E(EAGAIN, HIDDEN) } },
     [WRITE_BELL] = { "write to an eventfd", { E(EINTR, HIDDEN), E(EAGAIN, HIDDEN) } },
@@ -55,12 +59,18 @@ const struct kind kinds[CALLS] = {
     [EPOLL_WAIT] = { "epoll_wait", { E(EINTR, HIDDEN) } },
     [EVENTFD] = { "eventfd", { E(EMFILE, TOLD), E(ENFILE, TOLD), E(ENOMEM, TOLD), E(ENODEV, TOLD) } },
     [CLOSE] = { "close", { E(EINTR, HIDDEN), E(EIO, HIDDEN) } },
-    [OPEN] = { "open", { E(EINTR, HIDDEN), E(EMFILE, HIDDEN), E(ENFILE, HIDDEN), E(ENOENT, HIDDEN) } },
+    [OPEN] = { "open", { E(EINTR, HIDDEN), E(EMFILE, TOLD), E(ENFILE, TOLD), E(ENOENT, TOLD), E(EACCES, TOLD),
+                         E(ENOMEM, TOLD) } },
+    [OPEN_NULL] = { "open of /dev/null", { E(EINTR, HIDDEN), E(EMFILE, HIDDEN), E(ENFILE, HIDDEN), E(ENOENT, HIDDEN) } },
     [STATX] = { "statx", { E(ENOMEM, TOLD), E(EACCES, TOLD) } },
     [UNLINK] = { "unlink", { E(EACCES, TOLD), E(EBUSY, TOLD) } },
+    [READDIR] = { "opendir or readdir", { E(EMFILE, TOLD), E(ENOENT, TOLD), E(ENOMEM, TOLD) } },
     [GETADDRINFO] = { "getaddrinfo", { E(EAI_AGAIN, TOLD), E(EAI_MEMORY, TOLD), E(EAI_FAIL, TOLD),
                                        E(EAI_NONAME, TOLD), E(EAI_SYSTEM, TOLD) } },
     [PTHREAD_CREATE] = { "pthread_create", { E(EAGAIN, TOLD) } },
+    [FUTEX] = { "futex", { E(EINTR, HIDDEN), E(EAGAIN, HIDDEN) } },
+    [SLEEP] = { "clock_nanosleep", { E(EINTR, HIDDEN) } },
+    [SIGACTION] = { "sigaction", { E(EINVAL, TOLD) } },
     [GETRANDOM] = { "getrandom", { E(EINTR, HIDDEN) } },
     [SIGTIMEDWAIT] = { "sigtimedwait", { E(EINTR, HIDDEN), E(EAGAIN, HIDDEN) } },
     [ALLOCATE] = { "allocation of 4 KiB or more", { E(ENOMEM, TOLD) } },
@@ -144,7 +154,7 @@ static int fails(enum call call)
         while (choices < 12 && kinds[call].faults[choices].name != NULL && kinds[call].faults[choices].weight == HIDDEN)
             choices++;
         /* Nothing is reported to be gone that is there. */
-        if (choices > 0 && call != CLOSE && call != OPEN && call != UNLINK && call != IOCTL) {
+        if (choices > 0 && call != CLOSE && call != OPEN_NULL && call != UNLINK && call != IOCTL) {
             torture.hits++;
             return kinds[call].faults[next_random() % (unsigned)choices].error;
         }
@@ -311,10 +321,16 @@ ssize_t send(int fd, const void *bytes, size_t len, int flags)
 
 /* ---- other descriptors --------------------------------------------------------------------------------- */
 
+static bool is_file(int fd)
+{
+    struct stat about;
+    return fstat(fd, &about) == 0 && S_ISREG(about.st_mode);
+}
+
 ssize_t read(int fd, void *bytes, size_t len)
 {
     const bool armed = ARMED, bell = is_known(fd) && registered[fd].bell;
-    int error = armed ? fails(bell ? READ_BELL : READ) : 0;
+    int error = armed ? fails(bell ? READ_BELL : is_file(fd) ? READ_FILE : READ) : 0;
     if (error != 0) {
         make_true(fd, error);
         return -1;
@@ -381,10 +397,12 @@ static int open_with(const char *path, int flags, va_list args)
     return openat(AT_FDCWD, path, flags, mode);
 }
 
+#define OPEN_OF(path) (strcmp(path, "/dev/null") == 0 ? OPEN_NULL : OPEN)
+
 int open(const char *path, int flags, ...)
 {
     va_list args;
-    MAY_FAIL(OPEN);
+    MAY_FAIL(OPEN_OF(path));
     va_start(args, flags);
     int fd = open_with(path, flags, args);
     va_end(args);
@@ -394,7 +412,7 @@ int open(const char *path, int flags, ...)
 int open64(const char *path, int flags, ...)
 {
     va_list args;
-    MAY_FAIL(OPEN);
+    MAY_FAIL(OPEN_OF(path));
     va_start(args, flags);
     int fd = open_with(path, flags, args);
     va_end(args);
@@ -405,6 +423,22 @@ int statx(int directory, const char *restrict path, int flags, unsigned mask, st
 {
     MAY_FAIL(STATX);
     return NEXT(statx)(directory, path, flags, mask, into);
+}
+
+DIR *opendir(const char *path)
+{
+    int error = ARMED ? fails(READDIR) : 0;
+    if (error == 0) return NEXT(opendir)(path);
+    errno = error;
+    return NULL;
+}
+
+struct dirent64 *readdir64(DIR *directory)
+{
+    int error = ARMED ? fails(READDIR) : 0;
+    if (error == 0) return NEXT(readdir64)(directory);
+    errno = error;
+    return NULL;
 }
 
 int unlink(const char *path)
@@ -464,6 +498,13 @@ int getaddrinfo(const char *restrict host, const char *restrict service, const s
                 struct addrinfo **restrict found)
 {
     int error = ARMED ? fails(GETADDRINFO) : 0;
+    if (error == 0 && host != NULL && strcmp(host, TWO_ADDRESSES) == 0) {
+        struct addrinfo *second;
+        error = NEXT(getaddrinfo)("127.0.0.1", service, hints, &second);
+        if (error == 0) error = NEXT(getaddrinfo)("127.0.0.2", service, hints, found);
+        if (error == 0) (*found)->ai_next = second; /* freeaddrinfo frees one after the other */
+        return error;
+    }
     if (error == 0) return NEXT(getaddrinfo)(host, service, hints, found);
     errno = EMFILE;
     return error;
@@ -474,6 +515,33 @@ int pthread_create(pthread_t *restrict thread, const pthread_attr_t *restrict at
 {
     int error = ARMED ? fails(PTHREAD_CREATE) : 0;
     return error != 0 ? error : NEXT(pthread_create)(thread, attributes, run, arg);
+}
+
+/* A lock is waited for, or a thread. */
+long syscall(long number, ...)
+{
+    long arg[6];
+    va_list args;
+    va_start(args, number);
+    for (int i = 0; i < 6; i++) arg[i] = va_arg(args, long);
+    va_end(args);
+    const int operation = (int)arg[1] & FUTEX_CMD_MASK;
+    if (number == SYS_futex && (operation == FUTEX_WAIT || operation == FUTEX_WAIT_BITSET)) MAY_FAIL(FUTEX);
+    return NEXT(syscall)(number, arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]);
+}
+
+int clock_nanosleep(clockid_t clock, int flags, const struct timespec *time, struct timespec *left)
+{
+    int error = ARMED ? fails(SLEEP) : 0;
+    if (error == 0) return NEXT(clock_nanosleep)(clock, flags, time, left);
+    if (left != NULL) *left = *time;
+    return error;
+}
+
+int sigaction(int signal, const struct sigaction *restrict action, struct sigaction *restrict before)
+{
+    MAY_FAIL(SIGACTION);
+    return NEXT(sigaction)(signal, action, before);
 }
 
 ssize_t getrandom(void *bytes, size_t len, unsigned flags)

@@ -46,13 +46,17 @@ static struct talk {
     eddy_server *server;
     size_t total;
     int clients, left, unanswered; /* to begin; whose side is not over; who still waits for their one answer */
-    bool by_name, upgrade, closing, stop_early, shutdown;
+    const char *host; /* the clients ask for */
+    bool upgrade, closing, stop_early, shutdown, no_streams;
     eddy_tls *client_tls, *server_tls;
     const char *path;
     struct outcome outcome;
     int released, lent;
     char *lines;
 } talk;
+
+/* A listener that nobody is accepted by, and who waits there already. */
+static int deaf = -1, knocks[4];
 
 static char pattern(size_t at)
 {
@@ -368,13 +372,14 @@ static void on_client(eddy_reader *reader, eddy_writer *writer, const eddy_error
 static void open_clients(uint16_t port)
 {
     eddy_options options = { .size = sizeof options, .tls = talk.upgrade ? NULL : talk.client_tls };
+    /* Where one address never answers, it may be the only one that is left. */
+    if (deaf >= 0) options.timeout_ms = 5000;
     for (int i = 0; i < talk.clients; i++) {
         struct side *side = side_new("client", true, NULL, NULL);
         struct op *op = op_new("open_connection", side, NULL);
-        const char *host = talk.by_name ? "localhost" : "127.0.0.1";
         eddy_op receipt = talk.path != NULL
                               ? eddy_open_unix_connection(talk.loop, talk.path, &options, on_opened, op)
-                              : eddy_open_connection(talk.loop, host, port, &options, on_opened, op);
+                              : eddy_open_connection(talk.loop, talk.host, port, &options, on_opened, op);
         if (!begun(op, receipt)) no_client(side);
     }
 }
@@ -406,8 +411,8 @@ static void serve(void)
     talk.left = talk.clients;
     begun(op, talk.path != NULL
                   ? eddy_start_unix_server(talk.loop, on_client, talk.path, &options, on_serving, op)
-                  : eddy_start_server(talk.loop, on_client, talk.by_name ? "localhost" : "127.0.0.1", 0, &options,
-                                      on_serving, op));
+                  : eddy_start_server(talk.loop, on_client, strcmp(talk.host, "localhost") == 0 ? talk.host : "127.0.0.1", 0,
+                                      &options, on_serving, op));
 }
 
 /* ---- scenarios ----------------------------------------------------------------------------------------- */
@@ -415,7 +420,7 @@ static void serve(void)
 static void begin_tcp(eddy_loop *loop)
 {
     (void)loop;
-    talk.by_name = true;
+    talk.host = "localhost";
     serve();
 }
 
@@ -425,7 +430,7 @@ static void begin_plain(eddy_loop *loop)
     serve();
 }
 
-static char socket_path[108];
+static char socket_path[128], crowd_path[64];
 
 static void begin_unix(eddy_loop *loop)
 {
@@ -670,9 +675,137 @@ static void begin_ways(eddy_loop *loop)
     begun(op, eddy_loop_call_soon_threadsafe(loop, on_timer, op));
 }
 
+/* What other threads and processes say to a loop that sleeps. */
+static struct {
+    eddy_op guard; /* of a timer that ends the waiting: what was said is lost then */
+    int refusal;   /* of the other thread's post */
+    int waiting;
+} said;
+
+static void heard(void)
+{
+    if (--said.waiting > 0) return;
+    eddy_loop_remove_signal_handler(talk.loop, SIGUSR1);
+    eddy_loop_cancel(talk.loop, said.guard);
+}
+
+static void on_post(eddy_loop *loop, const eddy_error *error, void *arg)
+{
+    (void)loop;
+    if (!is_told(called(arg), error)) heard();
+}
+
+static void on_signal(void *arg)
+{
+    (void)arg;
+    heard();
+}
+
+static void on_guard(eddy_loop *loop, const eddy_error *error, void *arg)
+{
+    (void)loop;
+    called(arg);
+    if (eddy_error_code(error) != EDDY_ECANCELED) FAIL("the loop has slept through a post or a signal");
+}
+
+static void *say(void *arg)
+{
+    usleep(3000);
+    said.refusal = eddy_loop_call_soon_threadsafe(talk.loop, on_post, arg);
+    usleep(3000);
+    kill(getpid(), SIGUSR1);
+    return NULL;
+}
+
+static pthread_t sayer;
+
+static void on_sayer_over(eddy_loop *loop, const eddy_error *error, void *arg)
+{
+    struct op *post = arg;
+    (void)loop, (void)error;
+    plain_join(sayer);
+    if (said.refusal == 0) return;
+    post->accepted = false;
+    refused("call_soon_threadsafe of another thread", said.refusal);
+    heard();
+}
+
+static void begin_said(eddy_loop *loop)
+{
+    const bool armed = torture.armed;
+    talk.no_streams = true;
+    said.waiting = 2;
+    said.refusal = 0;
+    struct op *guard = op_new("call_later", NULL, NULL), *post = op_new("call_soon_threadsafe", NULL, NULL);
+    signal(SIGUSR1, SIG_IGN);
+    int code = eddy_loop_add_signal_handler(loop, SIGUSR1, on_signal, NULL);
+    if (code < 0) {
+        if (code != EDDY_EINVAL) refused("add_signal_handler", code);
+        else tell("add_signal_handler", eddy_strerror(code), &talk.outcome.told);
+        said.waiting--;
+    }
+    said.guard = eddy_loop_call_later(loop, 60000, on_guard, guard);
+    post->accepted = begun(guard, said.guard);
+    /* The loop has to wait for the thread, which may be refused. */
+    torture.armed = false;
+    if (post->accepted) begun(guard, eddy_loop_call_later(loop, 500, on_sayer_over, post));
+    torture.armed = armed;
+    if (post->accepted) sayer = plain_start(say, post);
+    else eddy_loop_remove_signal_handler(loop, SIGUSR1);
+}
+
+/* The first address does not answer. */
+static void on_eyes_serving(eddy_server *server, const eddy_error *error, void *arg)
+{
+    if (eddy_error_code(error) == 0) {
+        const uint16_t port = plain_port((int)eddy_server_socket(server, 0));
+        deaf = plain_listen_at("127.0.0.2", port, 0);
+        for (size_t i = 0; i < sizeof knocks / sizeof knocks[0]; i++) {
+            knocks[i] = plain_ok(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), "socket");
+            plain_try_connect(knocks[i], "127.0.0.2", port);
+        }
+    }
+    on_serving(server, error, arg);
+}
+
+static void begin_eyes(eddy_loop *loop)
+{
+    struct op *op = op_new("start_server", NULL, NULL);
+    talk.host = TWO_ADDRESSES;
+    talk.left = talk.clients;
+    begun(op, eddy_start_server(loop, on_client, "127.0.0.1", 0, NULL, on_eyes_serving, op));
+}
+
+/* Settings of TLS, of files; and whom the system trusts. */
+static void is_set(const char *what, int code)
+{
+    if (code == EDDY_EINVAL) tell(what, eddy_strerror(code), &talk.outcome.told);
+    else if (code != 0) FAIL("%s: %s", what, eddy_strerror(code));
+}
+
+static void begin_settings(eddy_loop *loop)
+{
+    (void)loop;
+    talk.no_streams = true;
+    talk.client_tls = eddy_tls_client_new();
+    is_set("load_trust", eddy_tls_load_trust(talk.client_tls, path("authority.pem")));
+    talk.server_tls = eddy_tls_server_new(NULL, NULL);
+    is_set("load_certificate", eddy_tls_load_certificate(talk.server_tls, path("server.pem"), path("server.key")));
+    const unsigned told = talk.outcome.told;
+    const eddy_error *wrong = eddy_tls_error(talk.client_tls);
+    if (wrong != NULL) tell("a client", eddy_error_message(wrong), &talk.outcome.told);
+    wrong = eddy_tls_error(talk.server_tls);
+    if (wrong != NULL) tell("a server", eddy_error_message(wrong), &talk.outcome.told);
+    if (told > 0 && talk.outcome.told == told) FAIL("settings with a mistake are in order");
+    /* There may be nobody whom the system trusts. */
+    eddy_tls *client = eddy_tls_client_new();
+    eddy_tls_error(client);
+    eddy_tls_free(client);
+}
+
 static void begin_crowd(eddy_loop *loop)
 {
-    talk.path = "@eddy-torture-crowd";
+    talk.path = crowd_path;
     talk.clients = 300;
     serve();
     for (int i = 0; i < 600; i++) {
@@ -697,6 +830,9 @@ const struct scenario scenarios[] = {
     { .name = "tls", .begin = begin_tcp, .total = 100000, .cut_total = 20000, .is_tls = true },
     { .name = "start_tls", .begin = begin_start_tls, .total = 30000, .cut_total = 20000, .is_tls = true },
     { .name = "free_tls", .begin = begin_free, .total = 30000, .cut_total = 20000, .frees = true, .is_tls = true },
+    { .name = "eyes", .begin = begin_eyes, .total = 30000, .cut_total = 20000 },
+    { .name = "said", .begin = begin_said },
+    { .name = "settings", .begin = begin_settings, .is_tls = true, .makes_tls = true, .is_large = true },
     { .name = "crowd", .begin = begin_crowd, .total = 122, .cut_total = 122, .is_large = true },
     /* What is done undisturbed, on the same loop, after the others. */
     { .name = "plain", .begin = begin_plain, .total = 3000, .cut_total = 3000 },
@@ -710,8 +846,15 @@ static char socket_directory[] = "/tmp/eddy-torture-XXXXXX";
 
 static void remove_directory(void)
 {
-    unlink(socket_path);
-    rmdir(socket_directory);
+    char command[64];
+    snprintf(command, sizeof command, "rm -rf %s", socket_directory);
+    if (system(command) != 0) fprintf(stderr, "%s is left\n", socket_directory);
+}
+
+void scenarios_beside(unsigned number)
+{
+    snprintf(socket_path, sizeof socket_path, "%s/socket-%u", socket_directory, number);
+    snprintf(crowd_path, sizeof crowd_path, "@%s-%u", socket_directory, number);
 }
 
 bool scenarios_begin(void)
@@ -720,7 +863,7 @@ bool scenarios_begin(void)
     const bool tls = certificates();
     if (mkdtemp(socket_directory) == NULL) FAIL("mkdtemp: %s", strerror(errno));
     atexit(remove_directory);
-    snprintf(socket_path, sizeof socket_path, "%s/socket", socket_directory);
+    scenarios_beside(0);
     if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
         files.rlim_cur = files.rlim_max;
         setrlimit(RLIMIT_NOFILE, &files);
@@ -754,7 +897,7 @@ static void verify(void)
         if (ops[i].calls != ops[i].accepted) FAIL("%s is called back %d times", ops[i].what, ops[i].calls);
     if (talk.released != talk.lent) FAIL("lent %d times, released %d times", talk.lent, talk.released);
     int clients = 0;
-    bool complete = side_count > 0;
+    bool complete = side_count > 0 || talk.no_streams;
     for (int i = 0; i < side_count; i++) {
         const struct side *side = &sides[i];
         const bool sends_only = side->client && talk.lent > 0;
@@ -767,9 +910,9 @@ static void verify(void)
 
 struct outcome scenario_run(const struct scenario *scenario, eddy_loop *loop, size_t total)
 {
-    talk = (struct talk){ .loop = loop, .total = total, .clients = 1, .lines = talk.lines };
+    talk = (struct talk){ .loop = loop, .total = total, .clients = 1, .lines = talk.lines, .host = "127.0.0.1" };
     op_count = side_count = 0;
-    if (scenario->is_tls) {
+    if (scenario->is_tls && !scenario->makes_tls) {
         const bool armed = torture.armed;
         torture.armed = false;
         talk.client_tls = client_of("authority.pem");
@@ -782,6 +925,11 @@ struct outcome scenario_run(const struct scenario *scenario, eddy_loop *loop, si
     int code = eddy_loop_run(loop);
     if (code != 0) FAIL("run: %s", eddy_strerror(code));
     if (scenario->frees) eddy_loop_free(loop);
+    if (deaf >= 0) {
+        for (size_t i = 0; i < sizeof knocks / sizeof knocks[0]; i++) close(knocks[i]);
+        close(deaf);
+        deaf = -1;
+    }
     eddy_tls_free(talk.client_tls);
     eddy_tls_free(talk.server_tls);
     verify();

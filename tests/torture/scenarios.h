@@ -12,7 +12,7 @@ struct scenario {
     size_t total;  /* bytes that go each way ... */
     size_t cut_total; /* ... and when they go by ones, twos and threes */
     bool frees;    /* frees the loop in the midst of everything: what has not come by then is not missed */
-    bool is_tls;
+    bool is_tls, makes_tls; /* ... with settings of its own making */
     bool is_large; /* many connections: not for each and every call */
 };
 
@@ -29,6 +29,9 @@ struct outcome {
 
 /* Files for all of them. Before any other. False: there are no certificates, and so no TLS. */
 bool scenarios_begin(void);
+
+/* From now on this process has sockets of its own names, beside others that run the same scenarios. */
+void scenarios_beside(unsigned number);
 
 /* Runs it on the loop to its end. Fails where an invariant does not hold. With frees, the loop is gone. */
 struct outcome scenario_run(const struct scenario *scenario, eddy_loop *loop, size_t total);

@@ -6,6 +6,7 @@
  *     torture                        everything
  *     torture --sample 2             of each kind of call and error two, of each scenario
  *     torture --only tcp,tls         these scenarios
+ *     torture --workers 2            so many processes at once; else two for each processor, as they wait a lot
  *     torture tcp send 3 ECONNRESET  one run, in this process: for a debugger
  *     torture tcp cut 7 3            ... nothing moves in more than 3 bytes (seed 7), and one call in 3 is disturbed */
 #include "hooks.h"
@@ -35,11 +36,16 @@ struct result {
 
 static struct result *result; /* shared with the children */
 static int errors;            /* where they write what is wrong */
-static struct {
-    unsigned long runs, hits, told, reported, aborted;
+static struct sum {
+    unsigned next; /* job */
+    unsigned long runs, cut, told, reported, aborted, failed;
     unsigned long by_call[CALLS];
-    unsigned failed;
-} sum;
+} *sum; /* of all workers */
+
+static void add(unsigned long *count, bool one)
+{
+    if (one) __atomic_add_fetch(count, 1, __ATOMIC_RELAXED);
+}
 
 void eddy_test_fail(const char *file, int line, const char *format, ...)
 {
@@ -148,13 +154,13 @@ static const char *verdict(const struct scenario *scenario, const struct plan *p
     if (WIFSIGNALED(status)) {
         const bool excused = plan->nth != 0 && plan->call == ALLOCATE_SMALL && WTERMSIG(status) == SIGABRT &&
                              strstr(said, "memory allocation of") != NULL;
-        sum.aborted += excused;
+        add(&sum->aborted, excused);
         snprintf(text, sizeof text, "%s", strsignal(WTERMSIG(status)));
         return excused ? NULL : text;
     }
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0 || !result->done) return "it failed";
-    sum.told += outcome->told > 0;
-    sum.reported += outcome->reports > 0;
+    add(&sum->told, outcome->told > 0);
+    add(&sum->reported, outcome->reports > 0);
     if (outcome->told > 0 && weight != TOLD)
         snprintf(text, sizeof text, "is no reason to tell: %s", outcome->first);
     else if (outcome->reports > 0 && weight == HIDDEN)
@@ -186,12 +192,12 @@ static bool run(const struct scenario *scenario, const struct plan *plan, const 
     if (child < 0 || waitpid(child, &status, 0) != child) FAIL("cannot fork: %s", strerror(errno));
     ssize_t len = pread(errors, said, sizeof said - 1, 0);
     said[len > 0 ? len : 0] = '\0';
-    sum.runs++;
-    sum.hits += result->hits > 0;
-    if (plan->nth != 0 && (result->hits > 0 || !result->done)) sum.by_call[plan->call]++;
+    add(&sum->runs, true);
+    add(&sum->cut, plan->cut != 0);
+    add(&sum->by_call[plan->call], plan->nth != 0 && (result->hits > 0 || !result->done));
     const char *wrong = verdict(scenario, plan, fault, status, said, turns);
     if (wrong != NULL) {
-        sum.failed++;
+        add(&sum->failed, true);
         printf("FAILED torture %s: %s\n%s", describe(scenario, plan, fault), wrong, said);
     }
     /* One that did not get so far as to say it was hit by something. */
@@ -200,19 +206,79 @@ static bool run(const struct scenario *scenario, const struct plan *plan, const 
 
 /* ---- all of them --------------------------------------------------------------------------------------- */
 
-/* Fails one call after the other until there is none any more; or so many of them, evenly. */
-static void each_call(const struct scenario *scenario, enum call call, unsigned count, unsigned sample, uint64_t turns)
+/* What one worker does at a time: all calls of one kind in a scenario fail with one error; or bytes are cut. */
+struct job {
+    const struct scenario *scenario;
+    enum call call;
+    const struct fault *fault; /* NULL: cut */
+    unsigned count;            /* calls of an undisturbed run; or the seed */
+    uint64_t turns;
+};
+
+enum { JOBS = 16384, CUTS = 40, QUICK_CUTS = 2 };
+
+static struct job jobs[JOBS];
+static unsigned job_count, sample;
+
+static void add_job(struct job job)
 {
-    const unsigned step = call == ALLOCATE_SMALL ? SMALL_STEP : scenario->is_large ? 1 + count / 40 : 1;
-    for (const struct fault *fault = kinds[call].faults; fault->name != NULL; fault++) {
-        const unsigned which = (unsigned)(fault - kinds[call].faults);
-        for (unsigned n = 1, misses = 0; sample == 0 ? misses < 2 : n <= count; ) {
-            struct plan plan = { .call = call, .nth = n, .error = fault->error };
-            if (run(scenario, &plan, fault, scenario->total, turns)) misses = 0;
-            else misses++;
-            n += sample == 0 ? step : 1 + (count + which) / sample;
-        }
+    if (job_count == JOBS) FAIL("too many jobs");
+    jobs[job_count++] = job;
+}
+
+static void add_jobs(const struct scenario *scenario)
+{
+    struct plan nothing = { .nth = 0 };
+    run(scenario, &nothing, NULL, scenario->total, 0);
+    for (int call = 0; call < CALLS; call++) {
+        /* Not called before something else has failed. */
+        if (result->counts[call] == 0 && call != SIGTIMEDWAIT) continue;
+        for (const struct fault *fault = kinds[call].faults; fault->name != NULL; fault++)
+            add_job((struct job){ scenario, (enum call)call, fault, result->counts[call], result->turns });
     }
+    if (scenario->cut_total == 0) return;
+    for (unsigned seed = 1; seed <= (sample == 0 ? CUTS : QUICK_CUTS); seed++)
+        add_job((struct job){ .scenario = scenario, .count = seed });
+}
+
+/* Fails one call after the other until there is none any more; or so many of them, evenly. */
+static void each_call(const struct job *job)
+{
+    const unsigned every = job->call == ALLOCATE_SMALL ? SMALL_STEP : job->scenario->is_large ? 1 + job->count / 40 : 1;
+    const unsigned which = (unsigned)(job->fault - kinds[job->call].faults);
+    const unsigned step = sample == 0 ? every : 1 + (job->count + which) / sample;
+    for (unsigned n = 1, misses = 0; sample == 0 ? misses < 2 : n <= job->count; n += step) {
+        struct plan plan = { .call = job->call, .nth = n, .error = job->fault->error };
+        if (run(job->scenario, &plan, job->fault, job->scenario->total, job->turns)) misses = 0;
+        else misses++;
+    }
+}
+
+static void do_job(const struct job *job)
+{
+    if (job->fault != NULL) {
+        each_call(job);
+        return;
+    }
+    /* 1 to 3 bytes at a time; with every other seed, interruptions and false alarms as well. */
+    struct plan cut = { .cut = job->count, .storm = job->count % 2 == 0 ? 3 : 0 };
+    run(job->scenario, &cut, NULL, job->scenario->cut_total, 0);
+}
+
+/* A process that takes one job after the other. */
+static pid_t work(unsigned worker)
+{
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid < 0) FAIL("cannot fork: %s", strerror(errno));
+    if (pid > 0) return pid;
+    errors = memfd_create("errors", MFD_CLOEXEC);
+    if (errors < 0) FAIL("no memory");
+    result += worker;
+    scenarios_beside(worker);
+    for (unsigned at; (at = __atomic_fetch_add(&sum->next, 1, __ATOMIC_RELAXED)) < job_count; ) do_job(&jobs[at]);
+    fflush(NULL);
+    _exit(0);
 }
 
 static double seconds(void)
@@ -220,28 +286,44 @@ static double seconds(void)
     return (double)plain_now() / 1000;
 }
 
-static void torment(const struct scenario *scenario, unsigned sample)
+/* True: all workers came to their end. */
+static bool wait_for(unsigned workers, double begin)
 {
-    const double begin = seconds();
-    const unsigned long runs = sum.runs;
-    struct plan nothing = { .nth = 0 };
-    unsigned counts[CALLS];
-    run(scenario, &nothing, NULL, scenario->total, 0);
-    memcpy(counts, result->counts, sizeof counts);
-    const uint64_t turns = result->turns;
+    bool well = true;
+    double told = begin;
+    while (workers > 0) {
+        int status;
+        pid_t pid = waitpid(-1, &status, WNOHANG);
+        if (pid > 0) {
+            workers--;
+            well &= status == 0;
+            continue;
+        }
+        usleep(100000);
+        if (seconds() - told < 10) continue;
+        told = seconds();
+        const unsigned next = sum->next < job_count ? sum->next : job_count - 1;
+        printf("%5.0f s: %u of %u, %lu runs, %lu went wrong; now at %s\n", told - begin, next, job_count, sum->runs,
+               sum->failed, jobs[next].scenario->name);
+    }
+    return well;
+}
+
+static void show_sum(unsigned scenarios_tried, double took)
+{
+    unsigned long calls = 0;
     for (int call = 0; call < CALLS; call++) {
-        if (counts[call] == 0 && call != SIGTIMEDWAIT) continue;
-        each_call(scenario, call, counts[call], sample, turns);
-        if (sample == 0)
-            printf("  %-10s %-28s %6u calls, %7.1f s\n", scenario->name, kinds[call].name, counts[call],
-                   seconds() - begin);
+        if (sum->by_call[call] > 0) printf("%-28s failed %6lu times\n", kinds[call].name, sum->by_call[call]);
+        if (call < ALLOCATE) calls += sum->by_call[call];
     }
-    /* 1 to 3 bytes at a time; then interruptions and false alarms as well. */
-    for (unsigned seed = 1; seed <= (sample == 0 ? 40 : 2); seed++) {
-        struct plan cut = { .cut = seed, .storm = seed % 2 == 0 ? 3 : 0 };
-        run(scenario, &cut, NULL, scenario->cut_total, 0);
-    }
-    printf("%-10s %6lu runs, %7.1f s\n", scenario->name, sum.runs - runs, seconds() - begin);
+    printf("\n%u scenarios, %lu runs, %.0f s\n", scenarios_tried, sum->runs, took);
+    printf("%lu system calls failed in turn\n", calls);
+    printf("%lu allocations of 4 KiB or more failed in turn, and %lu smaller ones, of which the runtime ended %lu with "
+           "a message\n", sum->by_call[ALLOCATE], sum->by_call[ALLOCATE_SMALL], sum->aborted);
+    printf("%lu runs with all bytes by ones, twos and threes\n", sum->cut);
+    printf("an error was told in %lu runs, reported in %lu\n", sum->told, sum->reported);
+    printf("lost: %s (callbacks, bytes, descriptors, memory, hangs): %lu runs went wrong\n",
+           sum->failed == 0 ? "nothing" : "something", sum->failed);
 }
 
 static bool is_among(const char *name, const char *list)
@@ -277,17 +359,21 @@ static int one(char **argv)
 int main(int argc, char **argv)
 {
     const char *only = NULL;
-    unsigned sample = 0;
+    unsigned workers = 2 * (unsigned)sysconf(_SC_NPROCESSORS_ONLN), tried = 0;
     int at = 1;
     for (; at + 1 < argc && strncmp(argv[at], "--", 2) == 0; at += 2) {
         if (strcmp(argv[at], "--only") == 0) only = argv[at + 1];
         else if (strcmp(argv[at], "--sample") == 0) sample = (unsigned)atoi(argv[at + 1]);
+        else if (strcmp(argv[at], "--workers") == 0) workers = (unsigned)atoi(argv[at + 1]);
         else FAIL("what is %s?", argv[at]);
     }
     setvbuf(stdout, NULL, _IOLBF, 0);
-    result = mmap(NULL, sizeof *result, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    void *shared = mmap(NULL, sizeof *sum + (workers + 1) * sizeof *result, PROT_READ | PROT_WRITE,
+                        MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     errors = memfd_create("errors", MFD_CLOEXEC);
-    if (result == MAP_FAILED || errors < 0) FAIL("no memory");
+    if (shared == MAP_FAILED || errors < 0) FAIL("no memory");
+    sum = shared;
+    result = (struct result *)(sum + 1);
     const bool tls = scenarios_begin();
     /* What is made once for all of the process is made now, and no leak. */
     for (size_t i = 0; i < scenario_count; i++) {
@@ -300,14 +386,14 @@ int main(int argc, char **argv)
     }
     if (argc - at == 4) return one(argv + at);
     const double begin = seconds();
-    for (size_t i = 0; i < scenario_count; i++)
-        if ((tls || !scenarios[i].is_tls) && (only == NULL || is_among(scenarios[i].name, only)))
-            torment(&scenarios[i], sample);
-    printf("\n");
-    for (int call = 0; call < CALLS; call++)
-        if (sum.by_call[call] > 0) printf("%-28s failed %6lu times\n", kinds[call].name, sum.by_call[call]);
-    printf("%lu runs, %.0f s: a call was disturbed in %lu; an error was told in %lu, reported in %lu; the runtime "
-           "ended %lu for want of a small allocation; %u went wrong\n",
-           sum.runs, seconds() - begin, sum.hits, sum.told, sum.reported, sum.aborted, sum.failed);
-    return sum.failed == 0 ? 0 : 1;
+    for (size_t i = 0; i < scenario_count; i++) {
+        if ((scenarios[i].is_tls && !tls) || (only != NULL && !is_among(scenarios[i].name, only))) continue;
+        add_jobs(&scenarios[i]);
+        tried++;
+    }
+    for (unsigned i = 1; i <= workers; i++) work(i);
+    const bool well = wait_for(workers, begin);
+    show_sum(tried, seconds() - begin);
+    if (!well) printf("FAILED torture: a worker has not come to its end\n");
+    return well && sum->failed == 0 ? 0 : 1;
 }
