@@ -419,7 +419,7 @@ impl Hub {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn end_current(&mut self) {
         self.current = 0;
         self.round_calls += TURN_CALLS - self.turn_left;

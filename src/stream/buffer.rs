@@ -175,15 +175,20 @@ impl Pool {
         self.free.pop()
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn give(&mut self, mut buffer: Box<Buffer>) {
         let capacity = buffer.capacity();
         let worth_it = capacity <= KEEP_EACH && self.kept + capacity <= KEEP_ALL && buffer.lent.is_none();
-        if worth_it && self.free.try_reserve(1).is_ok() {
+        if worth_it && (self.free.len() < self.free.capacity() || self.grow()) {
             buffer.clear();
             self.kept += capacity;
             self.free.push(buffer);
         }
+    }
+
+    #[cold]
+    fn grow(&mut self) -> bool {
+        self.free.try_reserve(1).is_ok()
     }
 
     /// Appends to a buffer that may not be there yet.

@@ -52,7 +52,7 @@ impl Writer {
     }
 
     /// So many bytes have gone out.
-    #[inline]
+    #[inline(always)]
     pub fn sent(&mut self, n: usize, pool: &mut Pool) {
         if let Some(output) = &mut self.output {
             output.consume(n);
