@@ -517,7 +517,7 @@ int pthread_create(pthread_t *restrict thread, const pthread_attr_t *restrict at
     return error != 0 ? error : NEXT(pthread_create)(thread, attributes, run, arg);
 }
 
-/* A lock is waited for, or a thread. */
+/* Those for which libc has no name, or std wants none: waiting for a lock or a thread, and numbers at random. */
 long syscall(long number, ...)
 {
     long arg[6];
@@ -527,6 +527,8 @@ long syscall(long number, ...)
     va_end(args);
     const int operation = (int)arg[1] & FUTEX_CMD_MASK;
     if (number == SYS_futex && (operation == FUTEX_WAIT || operation == FUTEX_WAIT_BITSET)) MAY_FAIL(FUTEX);
+    else if (number == SYS_getrandom) MAY_FAIL(GETRANDOM);
+    else if (number != SYS_futex && ARMED) wrong("system call %ld is not known here", number);
     return NEXT(syscall)(number, arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]);
 }
 

@@ -77,4 +77,6 @@ uint64_t allocation_clock(void);
 /* Time for libeddy passes so many times as fast. */
 #define HASTE 10
 
+/* What is not here, and why: calls.py. */
+
 #endif

@@ -244,7 +244,7 @@ static void add_jobs(const struct scenario *scenario)
 /* Fails one call after the other until there is none any more; or so many of them, evenly. */
 static void each_call(const struct job *job)
 {
-    const unsigned every = job->call == ALLOCATE_SMALL ? SMALL_STEP : job->scenario->is_large ? 1 + job->count / 40 : 1;
+    const unsigned every = job->scenario->is_large ? 1 + job->count / 40 : job->call == ALLOCATE_SMALL ? SMALL_STEP : 1;
     const unsigned which = (unsigned)(job->fault - kinds[job->call].faults);
     const unsigned step = sample == 0 ? every : 1 + (job->count + which) / sample;
     for (unsigned n = 1, misses = 0; sample == 0 ? misses < 2 : n <= job->count; n += step) {
@@ -263,6 +263,14 @@ static void do_job(const struct job *job)
     /* 1 to 3 bytes at a time; with every other seed, interruptions and false alarms as well. */
     struct plan cut = { .cut = job->count, .storm = job->count % 2 == 0 ? 3 : 0 };
     run(job->scenario, &cut, NULL, job->scenario->cut_total, 0);
+}
+
+static int by_length(const void *a, const void *b)
+{
+    const struct job *one = a, *other = b;
+    if (one->scenario->is_large != other->scenario->is_large) return one->scenario->is_large ? -1 : 1;
+    if (one->count != other->count) return one->count > other->count ? -1 : 1;
+    return one < other ? -1 : 1;
 }
 
 /* A process that takes one job after the other. */
@@ -303,8 +311,9 @@ static bool wait_for(unsigned workers, double begin)
         if (seconds() - told < 10) continue;
         told = seconds();
         const unsigned next = sum->next < job_count ? sum->next : job_count - 1;
-        printf("%5.0f s: %u of %u, %lu runs, %lu went wrong; now at %s\n", told - begin, next, job_count, sum->runs,
-               sum->failed, jobs[next].scenario->name);
+        printf("%5.0f s: %u of %u, %lu runs, %lu went wrong; now at %s, %s\n", told - begin, next, job_count,
+               sum->runs, sum->failed, jobs[next].scenario->name,
+               jobs[next].fault != NULL ? kinds[jobs[next].call].name : "cut");
     }
     return well;
 }
@@ -391,6 +400,8 @@ int main(int argc, char **argv)
         add_jobs(&scenarios[i]);
         tried++;
     }
+    /* The longest first, so that all workers end at the same time. */
+    qsort(jobs, job_count, sizeof jobs[0], by_length);
     for (unsigned i = 1; i <= workers; i++) work(i);
     const bool well = wait_for(workers, begin);
     show_sum(tried, seconds() - begin);
