@@ -53,6 +53,16 @@ unsafe fn pem<'a>(pem: *const c_char) -> Result<&'a [u8], Refusal> {
     unsafe { text(pem) }?.map(str::as_bytes).ok_or(Refusal::Invalid)
 }
 
+/// A text that must be there. That it is not is a mistake like any other: it stays with the settings.
+///
+/// # Safety
+/// NULL, or a text.
+unsafe fn needed<'a>(given: *const c_char) -> Result<&'a str, Error> {
+    // SAFETY: the caller's promise.
+    let given = unsafe { text(given) };
+    given.ok().flatten().ok_or_else(|| Error::Tls { what: "NULL, or no UTF-8, where a text must be".into() })
+}
+
 fn read(path: &str) -> Result<Vec<u8>, Error> {
     std::fs::read(path).map_err(|error| Error::system(format!("read {path}"), &error))
 }
@@ -130,13 +140,15 @@ pub unsafe extern "C" fn eddy_tls_load_certificate(
     certificates_path: *const c_char,
     key_path: *const c_char,
 ) -> c_int {
-    // SAFETY: the caller's promise.
-    let paths = unsafe { (text(certificates_path), text(key_path)) };
     call("eddy_tls_load_certificate", tls, |number| {
-        let (Some(certificates), key) = (paths.0?, paths.1?) else { return Err(Refusal::Invalid) };
-        let read = read(certificates).and_then(|pem| Ok((key.map(read).transpose()?, pem)));
+        // SAFETY: the caller's promise.
+        let read = unsafe { needed(certificates_path) }.and_then(read).and_then(|certificates| {
+            // SAFETY: as above.
+            let key = if key_path.is_null() { None } else { Some(unsafe { needed(key_path) }.and_then(read)?) };
+            Ok((certificates, key))
+        });
         tls::change(number, |settings| {
-            let (key, certificates) = read?;
+            let (certificates, key) = read?;
             settings.add_certificate(&certificates, key.as_deref().unwrap_or(&certificates))
         })
     })
@@ -163,10 +175,9 @@ pub unsafe extern "C" fn eddy_tls_trust(tls: *mut eddy_tls, certificates_pem: *c
 /// The path ends with a NUL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn eddy_tls_load_trust(tls: *mut eddy_tls, certificates_path: *const c_char) -> c_int {
-    // SAFETY: the caller's promise.
-    let path = unsafe { text(certificates_path) };
     call("eddy_tls_load_trust", tls, |number| {
-        let read = read(path?.ok_or(Refusal::Invalid)?);
+        // SAFETY: the caller's promise.
+        let read = unsafe { needed(certificates_path) }.and_then(read);
         tls::change(number, |settings| settings.trust(&read?))
     })
 }
@@ -190,11 +201,8 @@ pub extern "C" fn eddy_tls_verify_clients(tls: *mut eddy_tls, required: c_int) -
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn eddy_tls_set_alpn(tls: *mut eddy_tls, protocols: *const c_char) -> c_int {
     // SAFETY: the caller's promise.
-    let protocols = unsafe { text(protocols) };
-    call("eddy_tls_set_alpn", tls, |number| {
-        let protocols = protocols?.ok_or(Refusal::Invalid)?;
-        tls::change(number, |settings| settings.set_alpn(protocols))
-    })
+    let protocols = unsafe { needed(protocols) };
+    change("eddy_tls_set_alpn", tls, |settings| settings.set_alpn(protocols?))
 }
 
 /// "TLSv1.2", the default, or "TLSv1.3".
@@ -206,11 +214,8 @@ pub unsafe extern "C" fn eddy_tls_set_alpn(tls: *mut eddy_tls, protocols: *const
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn eddy_tls_set_minimum_version(tls: *mut eddy_tls, version: *const c_char) -> c_int {
     // SAFETY: the caller's promise.
-    let version = unsafe { text(version) };
-    call("eddy_tls_set_minimum_version", tls, |number| {
-        let version = version?.ok_or(Refusal::Invalid)?;
-        tls::change(number, |settings| settings.set_minimum_version(version))
-    })
+    let version = unsafe { needed(version) };
+    change("eddy_tls_set_minimum_version", tls, |settings| settings.set_minimum_version(version?))
 }
 
 /// Whether a later connection may go on with the keys of an earlier one, which saves it half of the
