@@ -499,6 +499,8 @@ TEST(what_came_in_clear_is_never_taken_for_what_was_encrypted, "L8 s07")
     CHECK_INT(eddy_writer_start_tls(end.writer, EDDY_OPTIONS(.tls = server), got_writer, &upgraded), EDDY_ESTATE);
     CHECK_INT(eddy_writer_start_tls(end.writer, EDDY_OPTIONS(.limit = 5), got_writer, &upgraded), EDDY_EINVAL);
     CHECK_INT(eddy_writer_start_tls(end.writer, EDDY_OPTIONS(.tls = client), got_writer, &upgraded), EDDY_EINVAL);
+    CHECK_INT(eddy_writer_start_tls(end.writer, EDDY_OPTIONS(.tls = server, .local_port = 1), got_writer, &upgraded),
+              EDDY_EINVAL);
     CHECK_INT(eddy_reader_buffered(end.reader, NULL), 10); /* nothing was lost */
     /* Handed to the engine, it is no handshake. */
     START(&upgraded, eddy_writer_start_tls(end.writer, EDDY_OPTIONS(.tls = server, .tls_takes_buffered = 1),

@@ -198,7 +198,7 @@ fn of_server(options: Options) -> Result<Options, Refusal> {
 /// As for `options`.
 pub(super) unsafe fn to_start_tls(given: *const eddy_options) -> Result<Secure, Refusal> {
     // SAFETY: the caller's promise.
-    let options = unsafe { options(given) }?;
+    let options = without_local(unsafe { options(given) }?)?;
     let secure = options.secure.ok_or(Refusal::Invalid)?;
     if secure.config.is_client() && secure.name.is_none() { Err(Refusal::Invalid) } else { Ok(secure) }
 }

@@ -144,7 +144,8 @@ pub unsafe extern "C" fn eddy_tls_load_certificate(
         // SAFETY: the caller's promise.
         let read = unsafe { needed(certificates_path) }.and_then(read).and_then(|certificates| {
             // SAFETY: as above.
-            let key = if key_path.is_null() { None } else { Some(unsafe { needed(key_path) }.and_then(read)?) };
+            let key =
+                if key_path.is_null() { None } else { Some(unsafe { needed(key_path) }.and_then(read)?) };
             Ok((certificates, key))
         });
         tls::change(number, |settings| {
