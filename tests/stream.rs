@@ -1,156 +1,12 @@
-//! Readers and their turns against a model that has everything in one string and looks through it anew each time.
+//! Readers, buffers and marks, each against a model that has everything in one place.
 
+#[path = "../fuzz/src/model.rs"]
+mod model;
+
+use eddy::stream::{Buffer, Marks, Pool, Writer};
 use proptest::prelude::*;
 
-use super::*;
-use crate::callback::Callback;
-
-/// A stream as the hub drives it: chunks come, reads are settled, what is left is kept.
-struct Stream {
-    reader: Reader,
-    turn: Turn,
-    pool: Pool,
-    separators: Separators,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-enum Outcome {
-    Bytes(Vec<u8>),
-    Incomplete(Vec<u8>, Option<usize>),
-    Overrun(usize, bool),
-}
-
-impl Stream {
-    fn new(limit: usize) -> Stream {
-        Stream {
-            reader: Reader::new(limit),
-            turn: Turn::new().unwrap(),
-            pool: Pool::default(),
-            separators: Separators::default(),
-        }
-    }
-
-    /// A chunk comes from the socket, in a turn of its own.
-    fn receive(&mut self, chunk: &[u8]) {
-        self.turn.begin(&mut self.reader);
-        let room = self.turn.room(&mut self.reader, &mut self.pool).unwrap();
-        room[..chunk.len()].copy_from_slice(chunk);
-        self.turn.received(chunk.len(), &mut self.reader, &mut self.pool).unwrap();
-    }
-
-    fn ask(&mut self, want: &Ask) {
-        if let Ask::Until(separators) = want {
-            self.separators.set(separators.iter().map(|s| &s[..])).unwrap();
-        }
-        self.reader.arm(want.want(), Callback::default(), 0).unwrap();
-        self.turn.rearm();
-    }
-
-    fn settle(&mut self) -> Option<Outcome> {
-        let outcome = match self.turn.settle(&mut self.reader, &self.separators, false) {
-            Settled::Waiting => return None,
-            Settled::NoMemory | Settled::Canceled => unreachable!("there is memory, and nobody cancels"),
-            Settled::Bytes(lent) => Outcome::Bytes(self.turn.peek(lent)),
-            Settled::Incomplete { partial, expected } => Outcome::Incomplete(partial, expected),
-            Settled::Overrun { consumed, found } => Outcome::Overrun(consumed, found),
-        };
-        self.reader.disarm();
-        Some(outcome)
-    }
-
-    fn finish(&mut self) {
-        self.turn.finish(&mut self.reader, &mut self.pool).unwrap();
-    }
-}
-
-#[derive(Clone, Debug)]
-enum Ask {
-    Some(usize),
-    Line,
-    Exactly(usize),
-    Until(Vec<Vec<u8>>),
-    All(usize),
-}
-
-impl Ask {
-    fn want(&self) -> Want {
-        match *self {
-            Ask::Some(n) => Want::Some(n),
-            Ask::Line => Want::Line,
-            Ask::Exactly(n) => Want::Exactly(n),
-            Ask::Until(_) => Want::Until,
-            Ask::All(max) => Want::All(max),
-        }
-    }
-}
-
-/// The model: what the specification says, with no care for cost.
-struct Model {
-    bytes: Vec<u8>,
-    eof: bool,
-    skipping: bool,
-    limit: usize,
-}
-
-impl Model {
-    fn receive(&mut self, chunk: &[u8]) {
-        for &byte in chunk {
-            if !self.skipping {
-                self.bytes.push(byte);
-            } else if byte == b'\n' {
-                self.skipping = false;
-            }
-        }
-    }
-
-    fn take(&mut self, n: usize) -> Outcome {
-        Outcome::Bytes(self.bytes.drain(..n).collect())
-    }
-
-    fn incomplete(&mut self, expected: Option<usize>) -> Option<Outcome> {
-        self.eof.then(|| Outcome::Incomplete(std::mem::take(&mut self.bytes), expected))
-    }
-
-    fn settle(&mut self, ask: &Ask) -> Option<Outcome> {
-        let len = self.bytes.len();
-        match ask {
-            Ask::Some(n) if len > 0 || *n == 0 || self.eof => Some(self.take(len.min(*n))),
-            Ask::Exactly(n) if len >= *n => Some(self.take(*n)),
-            Ask::Exactly(n) => self.incomplete(Some(*n)),
-            Ask::All(max) if len > *max => Some(Outcome::Overrun(*max, false)),
-            Ask::All(_) if self.eof => Some(self.take(len)),
-            Ask::Line => match self.bytes.iter().position(|byte| *byte == b'\n') {
-                Some(at) if at <= self.limit => Some(self.take(at + 1)),
-                Some(at) => {
-                    self.bytes.drain(..=at);
-                    Some(Outcome::Overrun(at, true))
-                }
-                None if len > self.limit => {
-                    self.bytes.clear();
-                    self.skipping = true;
-                    Some(Outcome::Overrun(len, false))
-                }
-                None if self.eof => Some(self.take(len)),
-                None => None,
-            },
-            Ask::Until(separators) => {
-                let longest = separators.iter().map(Vec::len).max().unwrap();
-                let ends = (1..=len).find_map(|end| {
-                    let matching = separators.iter().filter(|s| self.bytes[..end].ends_with(s));
-                    matching.map(Vec::len).min().map(|len| (end - len, end))
-                });
-                let hopeless = (len + 1).saturating_sub(longest);
-                match ends {
-                    Some((start, end)) if start <= self.limit => Some(self.take(end)),
-                    Some((start, _)) => Some(Outcome::Overrun(start, true)),
-                    None if hopeless > self.limit => Some(Outcome::Overrun(hopeless, false)),
-                    None => self.incomplete(None),
-                }
-            }
-            _ => None,
-        }
-    }
-}
+use model::{Ask, Outcome, Step, Stream, compare};
 
 fn letters() -> impl Strategy<Value = Vec<u8>> {
     proptest::collection::vec(prop_oneof![Just(b'a'), Just(b'b'), Just(b'\n')], 0..12)
@@ -163,7 +19,18 @@ fn asks() -> impl Strategy<Value = Ask> {
         Just(Ask::Line),
         (0usize..30).prop_map(Ask::Exactly),
         proptest::collection::vec(separator, 1..4).prop_map(Ask::Until),
+        (0usize..30).prop_map(Ask::Peek),
         (0usize..40).prop_map(Ask::All),
+    ]
+}
+
+fn steps() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => letters().prop_map(Step::Receive),
+        1 => letters().prop_map(Step::Feed),
+        5 => asks().prop_map(Step::Ask),
+        1 => Just(Step::Cancel),
+        2 => Just(Step::Turn),
     ]
 }
 
@@ -175,37 +42,12 @@ proptest! {
     #[test]
     fn a_reader_gives_what_the_model_gives(
         limit in 1usize..12,
-        steps in proptest::collection::vec((letters(), asks()), 1..40),
+        steps in proptest::collection::vec(steps(), 1..60),
+        ends in prop_oneof![9 => Just(Step::End), 1 => Just(Step::Fail)],
+        last in proptest::collection::vec(asks().prop_map(Step::Ask), 1..6),
     ) {
-        let mut stream = Stream::new(limit);
-        let mut model = Model { bytes: Vec::new(), eof: false, skipping: false, limit };
-        let mut waiting: Option<Ask> = None;
-        let last = steps.len() - 1;
-        for (n, (chunk, ask)) in steps.into_iter().enumerate() {
-            if n == last {
-                stream.reader.eof = true;
-                model.eof = true;
-                stream.turn.begin(&mut stream.reader);
-            } else {
-                stream.receive(&chunk);
-                model.receive(&chunk);
-            }
-            // A read that waited is settled first, then new ones as long as they are, in the same turn.
-            for _ in 0..4 {
-                if waiting.is_none() {
-                    stream.ask(&ask);
-                    waiting = Some(ask.clone());
-                }
-                let outcome = stream.settle();
-                prop_assert_eq!(&outcome, &model.settle(waiting.as_ref().unwrap()), "{:?}", waiting);
-                if outcome.is_none() {
-                    break;
-                }
-                waiting = None;
-            }
-            stream.finish();
-            prop_assert_eq!(stream.reader.buffered(), model.bytes.len());
-        }
+        // Within a turn or without, and then the other way round.
+        compare(limit, &[&steps[..], &[ends], &last, &[Step::Turn], &last].concat());
     }
 
     /// What a callback looks at, or adds to, while it holds what it was lent.

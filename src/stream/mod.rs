@@ -3,8 +3,6 @@
 mod buffer;
 mod reader;
 mod search;
-#[cfg(test)]
-mod tests;
 mod turn;
 mod writer;
 

@@ -208,16 +208,6 @@ impl Turn {
         &self.storage[self.start - lent.len..self.start]
     }
 
-    /// A copy of what was just lent, and a check that a NUL follows it.
-    #[cfg(test)]
-    pub fn peek(&mut self, lent: Lent) -> Vec<u8> {
-        let start = self.start;
-        let storage = &self.storage;
-        assert_eq!(storage[start], 0);
-        assert_eq!(storage[start - lent.len..].as_ptr(), lent.start);
-        storage[start - lent.len..start].to_vec()
-    }
-
     /// Moves what is left to the stream's keeping, while a callback may still hold what it was lent: somebody wants
     /// to see all that is buffered, or to add to it.
     pub fn leave(&mut self, reader: &mut Reader, pool: &mut Pool) -> Result<(), NoMemory> {
