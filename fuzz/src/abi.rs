@@ -9,6 +9,7 @@ use eddy::ffi::types::*;
 
 pub const EINVAL: c_int = -1;
 pub const ESTALE: c_int = -2;
+pub const EBUSY: c_int = -4;
 pub const ESTATE: c_int = -5;
 pub const ENOTSUP: c_int = -6;
 pub const EINCOMPLETE: c_int = -35;

@@ -15,7 +15,7 @@ use eddy::ffi::reader::*;
 use eddy::ffi::types::*;
 use eddy::ffi::writer::*;
 
-use super::abi::{ECANCELED, EINCOMPLETE, EINVAL, ELIMIT, ESTALE, ESTATE};
+use super::abi::{EBUSY, ECANCELED, EINCOMPLETE, EINVAL, ELIMIT, ESTALE, ESTATE};
 use super::input::Input;
 use super::model::{Ask, Model, Outcome};
 use super::reader::ask;
@@ -396,11 +396,9 @@ impl World<'_> {
                 self.call(|| eddy_loop_free(self.handle));
                 self.freed.set(true);
             }
-            29 => {
-                if self.running.get() {
-                    self.call(|| eddy_loop_stop(self.handle));
-                    assert_eq!(eddy_loop_run_once(self.handle, 0), -4);
-                }
+            29 if self.running.get() => {
+                self.call(|| eddy_loop_stop(self.handle));
+                assert_eq!(eddy_loop_run_once(self.handle, 0), EBUSY);
             }
             _ => {}
         }
