@@ -41,6 +41,11 @@ fn transports() {
 }
 
 #[test]
+fn peers() {
+    replay("peer", targets::peer::run);
+}
+
+#[test]
 fn tls_records() {
     replay("tls_records", targets::tls_records::run);
 }

@@ -1,6 +1,6 @@
 //! A loop at the C door, and operations that count how often they are called back.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::{c_char, c_int, c_void};
 
 use eddy::ffi::errors::{eddy_error, eddy_error_code};
@@ -24,6 +24,8 @@ pub struct Operation {
     pub code: Cell<c_int>,
     pub reader: Cell<usize>,
     pub writer: Cell<usize>,
+    /// What was read.
+    pub bytes: RefCell<Vec<u8>>,
 }
 
 impl Operation {
@@ -68,6 +70,25 @@ pub unsafe extern "C-unwind" fn served(server: *mut eddy_server, error: *const e
 pub unsafe extern "C-unwind" fn written(_: *mut eddy_writer, error: *const eddy_error, arg: *mut c_void) {
     // SAFETY: given with the call.
     unsafe { operation(arg) }.note(error);
+}
+
+pub unsafe extern "C-unwind" fn read(
+    _: *mut eddy_reader,
+    bytes: *const c_char,
+    len: usize,
+    error: *const eddy_error,
+    arg: *mut c_void,
+) {
+    // SAFETY: given with the call.
+    let operation = unsafe { operation(arg) };
+    operation.note(error);
+    if len > 0 {
+        // SAFETY: lent.
+        operation
+            .bytes
+            .borrow_mut()
+            .extend_from_slice(unsafe { std::slice::from_raw_parts(bytes.cast(), len) });
+    }
 }
 
 /// A server's client: of no interest.
@@ -119,6 +140,11 @@ impl Loop {
 
     pub fn started(&self, op: eddy_op) -> &Operation {
         self.operations.iter().find(|operation| operation.op.get() == op).unwrap()
+    }
+
+    /// All that was read, in its order.
+    pub fn has_read(&self) -> Vec<u8> {
+        self.operations.iter().flat_map(|operation| operation.bytes.borrow().clone()).collect()
     }
 
     /// True: there is more to wait for.

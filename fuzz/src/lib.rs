@@ -6,6 +6,7 @@ pub mod addresses;
 pub mod input;
 pub mod model;
 pub mod options;
+pub mod peer;
 pub mod reader;
 pub mod tls_records;
 pub mod tls_settings;

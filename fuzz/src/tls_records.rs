@@ -19,18 +19,18 @@ enum Harm {
 }
 
 /// One of the two ends: what it was given to send, and what came out.
-struct End {
-    session: Session,
-    failed: bool,
+pub struct End {
+    pub session: Session,
+    pub failed: bool,
     /// What has come from the other end, as it was, or harmed.
-    incoming: Vec<u8>,
-    sealed: Vec<u8>,
-    opened: Vec<u8>,
-    closed: bool,
+    pub incoming: Vec<u8>,
+    pub sealed: Vec<u8>,
+    pub opened: Vec<u8>,
+    pub closed: bool,
 }
 
 /// A client's and a server's: of TLS 1.2, of 1.3, and where clients are asked for certificates.
-fn configs() -> &'static [(Config, Config); 3] {
+pub fn configs() -> &'static [(Config, Config); 3] {
     static CONFIGS: OnceLock<[(Config, Config); 3]> = OnceLock::new();
     CONFIGS.get_or_init(|| [(true, Ask::Nobody), (false, Ask::Nobody), (false, Ask::Required)].map(config))
 }
@@ -67,7 +67,7 @@ fn old_client() -> Config {
 }
 
 impl End {
-    fn new(config: &Config) -> End {
+    pub fn new(config: &Config) -> End {
         let name = config.is_client().then_some("server.test");
         let session = Session::new(config, name).unwrap();
         let (incoming, sealed, opened) = (Vec::new(), Vec::new(), Vec::new());
@@ -75,7 +75,7 @@ impl End {
     }
 
     /// Takes what has come, in pieces, as the hub does.
-    fn take(&mut self, piece: usize) {
+    pub fn take(&mut self, piece: usize) {
         let mut at = 0;
         while at < self.incoming.len() && !self.failed && !self.session.is_closed_by_peer() {
             let to = (at + piece).min(self.incoming.len());
@@ -95,7 +95,7 @@ impl End {
         self.incoming.clear();
     }
 
-    fn seal(&mut self, bytes: &[u8]) {
+    pub fn seal(&mut self, bytes: &[u8]) {
         if !self.session.is_handshaking() && !self.failed && !self.closed {
             let taken = self.session.seal(bytes);
             assert_eq!(taken, bytes.len());
@@ -103,7 +103,7 @@ impl End {
         }
     }
 
-    fn close(&mut self) {
+    pub fn close(&mut self) {
         if !self.session.is_handshaking() {
             self.session.close();
             self.closed = true;
@@ -111,7 +111,7 @@ impl End {
     }
 
     /// All that it has to send.
-    fn output(&mut self) -> Vec<u8> {
+    pub fn output(&mut self) -> Vec<u8> {
         let mut all = Vec::new();
         let whole = self.session.output(|bytes| {
             all.extend_from_slice(bytes);
@@ -181,7 +181,7 @@ pub fn run(bytes: &[u8]) {
 }
 
 /// True: something is not as it was sent.
-fn harm(flight: &mut Vec<u8>, input: &mut Input) -> bool {
+pub fn harm(flight: &mut Vec<u8>, input: &mut Input) -> bool {
     let kind = match input.below(24) {
         0 => Harm::Flip,
         1 => Harm::Cut,
