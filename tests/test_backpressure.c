@@ -592,3 +592,60 @@ TEST(a_peer_that_sends_on_and_on_after_the_close_has_its_share_of_a_round_and_no
     plain_join(thread);
     close(end.peer);
 }
+
+/* ---- whoever asks little is answered soon ---------------------------------------------------------------- */
+
+enum { MANY = 48, LINES = 60 * KIB };
+
+struct crowd {
+    long calls, asked_at, answered_at;
+    int peer; /* of the one who asks little */
+};
+
+static void one_of_many(eddy_reader *reader, const char *line, size_t len, const eddy_error *error, void *arg)
+{
+    struct crowd *crowd = arg;
+    (void)line;
+    if (error != NULL || len == 0) return;
+    if (++crowd->calls == 10000) {
+        plain_send_text(crowd->peer, "?\n");
+        crowd->asked_at = crowd->calls;
+    }
+    CHECK(eddy_reader_readline(reader, one_of_many, crowd) > 0);
+}
+
+static void the_one(eddy_reader *reader, const char *line, size_t len, const eddy_error *error, void *arg)
+{
+    struct crowd *crowd = arg;
+    (void)reader, (void)line, (void)len;
+    CHECK(error == NULL);
+    crowd->answered_at = crowd->calls;
+}
+
+/* Forty-eight streams have thirty thousand lines each; one more has one. */
+TEST(whoever_asks_little_is_served_before_those_who_ask_much, "p09")
+{
+    static char lines[LINES];
+    for (size_t n = 0; n < sizeof lines; n++) lines[n] = n % 2 ? '\n' : 'x';
+    eddy_loop *loop = eddy_loop_new();
+    struct crowd crowd = { 0 };
+    int ends[MANY + 1][2];
+    eddy_reader *readers[MANY + 1];
+    GOT(opened);
+    for (int n = 0; n <= MANY; n++) {
+        plain_unix_pair(ends[n]);
+        opened.count = 0;
+        START(&opened, eddy_open_socket(loop, ends[n][0], NULL, got_stream, &opened));
+        RUN_UNTIL(loop, opened.count > 0);
+        readers[n] = opened.reader;
+        if (n < MANY) plain_send(ends[n][1], lines, sizeof lines);
+    }
+    crowd.peer = ends[MANY][1];
+    for (int n = 0; n <= MANY; n++)
+        CHECK(eddy_reader_readline(readers[n], n < MANY ? one_of_many : the_one, &crowd) > 0);
+    RUN_UNTIL(loop, crowd.answered_at > 0);
+    CHECK(crowd.answered_at - crowd.asked_at < 2500); /* the rest of a round, and one who had much to do */
+    RUN_UNTIL(loop, crowd.calls == (long)MANY * LINES / 2); /* and they all come to their ends */
+    for (int n = 0; n <= MANY; n++) close(ends[n][1]);
+    eddy_loop_free(loop);
+}

@@ -9,9 +9,10 @@
 //! 2. flush: one send for each stream that has gathered something;
 //! 3. the poll, which waits only if nothing is queued; the timers that are due; what other threads have posted.
 //!
-//! Fairness is in three numbers: a turn has at most 1,024 calls, a stream's 16 receives and a listener's as many accepts
-//! as its backlog, and a round 4,096 calls. What is queued while a round runs, and the events that it does not get to,
-//! belong to the next.
+//! Fairness: a turn is over after so many calls, receives or accepts, and a round after so many calls. What is queued
+//! while a round runs, and the events that it does not get to, belong to the next. Those who had much to do in their last
+//! turn wait behind all others in a line of their own, of which each round serves a little: whoever asks little is
+//! answered soon, whatever the others ask.
 
 mod call;
 mod clock;
@@ -46,7 +47,11 @@ use crate::table::{self, Id, Kind, Table};
 
 const ROUND_CALLS: u32 = 4096;
 /// One object's share of a round, so that one peer cannot starve the rest.
-const TURN_CALLS: u32 = 1024;
+const TURN_CALLS: u32 = 512;
+/// What a turn takes is counted in calls; a KiB received is as good as one. More than this is much ...
+const LITTLE_WORK: u32 = 128;
+/// ... and so much is done in a round for those who had much to do.
+const BULK_WORK: u32 = 512;
 /// Places in line, and timers, of each object, beside what is left over from those that are gone: more than there are.
 const EACH: usize = 2;
 const SPARE: usize = 72;
@@ -125,19 +130,29 @@ pub struct Hub {
     turn_moved: bool,
     /// A drain in this turn that has nothing to wait for.
     turn_drain: Option<connection::Waiting>,
-    /// What is left of its share of this round.
+    /// Its share of this round in calls, and what is left of it.
+    turn_share: u32,
     turn_left: u32,
     turn_reads: u32,
     queue: VecDeque<usize>,
+    /// Those who had much to do.
+    bulk: VecDeque<usize>,
     events: Vec<Event>,
     next_event: usize,
     dirty: Vec<Id<Connection>>,
     lent_output: Option<Box<Buffer>>,
     round_calls: u32,
+    /// What those have done who had much to do.
+    round_work: u32,
+    /// Where `round_work` ends the round; 0: its bulk has not begun.
+    round_end: u32,
+    /// How much of what was received has been counted as work.
+    counted: u64,
     stats: Stats,
     debug: Option<Box<stats::Debug>>,
     /// How much of the queue belongs to this round.
     round_queue: usize,
+    round_bulk: usize,
 
     reports: VecDeque<Counted>,
     reporting: bool,
@@ -209,17 +224,23 @@ impl Hub {
             turn: Turn::new().map_err(no_memory)?,
             turn_moved: false,
             turn_drain: None,
+            turn_share: 0,
             turn_left: 0,
             turn_reads: 0,
             queue: VecDeque::new(),
+            bulk: VecDeque::new(),
             events: Poll::list()?,
             next_event: 0,
             dirty: Vec::new(),
             lent_output: None,
             round_calls: 0,
+            round_work: 0,
+            round_end: 0,
+            counted: 0,
             stats: Stats::default(),
             debug: None,
             round_queue: 0,
+            round_bulk: 0,
             reports: VecDeque::new(),
             reporting: false,
             round_reports: 0,
@@ -356,7 +377,6 @@ impl Hub {
             if self.round_calls >= ROUND_CALLS {
                 return None;
             }
-            self.turn_left = TURN_CALLS;
             if self.round_queue > 0 {
                 self.round_queue -= 1;
                 self.current = self.queue.pop_front()?;
@@ -364,8 +384,7 @@ impl Hub {
                     self.listener_left_queue(Id::from_number(self.current));
                 }
                 self.begin_current();
-            } else {
-                let event = *self.events.get(self.next_event)?;
+            } else if let Some(event) = self.events.get(self.next_event).copied() {
                 self.next_event += 1;
                 if Kind::is_connection(event.number) {
                     self.current = event.number;
@@ -374,8 +393,25 @@ impl Hub {
                     self.current = self.happened(event);
                     self.begin_current();
                 }
+            } else {
+                self.current = self.next_of_bulk()?;
+                self.begin_current();
             }
         }
+    }
+
+    /// After all others: of those who had much to do one at the least, and more as long as they do little.
+    fn next_of_bulk(&mut self) -> Option<usize> {
+        if self.round_bulk == 0 {
+            return None;
+        }
+        if self.round_end == 0 {
+            self.round_end = self.round_work + BULK_WORK;
+        } else if self.round_work >= self.round_end {
+            return None;
+        }
+        self.round_bulk -= 1;
+        self.bulk.pop_front()
     }
 
     #[inline(always)]
@@ -410,8 +446,12 @@ impl Hub {
     }
 
     fn begin_current(&mut self) {
+        if Kind::is_connection(self.current) {
+            return self.begin_turn(Id::from_number(self.current), None);
+        }
+        self.turn_share = TURN_CALLS;
+        self.turn_left = TURN_CALLS;
         match Kind::of(self.current) {
-            Some(Kind::Connection) => self.begin_turn(Id::from_number(self.current), None),
             Some(Kind::Listener) => self.begin_listener(Id::from_number(self.current)),
             Some(Kind::Server) => self.begin_server(Id::from_number(self.current)),
             Some(Kind::Loop) => self.round_reports = self.reports.len(),
@@ -422,9 +462,10 @@ impl Hub {
     #[inline(always)]
     fn end_current(&mut self) {
         self.current = 0;
-        self.round_calls += TURN_CALLS - self.turn_left;
+        let calls = self.turn_share - self.turn_left;
+        self.round_calls += calls;
         if let Some(id) = self.turn_of.take() {
-            self.end_turn(id);
+            self.end_turn(id, calls);
         }
     }
 
@@ -453,9 +494,16 @@ impl Hub {
         self.gather_due();
         self.stats.turns += 1;
         self.stats.callbacks += u64::from(self.round_calls);
-        self.round_calls = 0;
-        self.round_queue = self.queue.len();
+        self.begin_round();
         Ok(())
+    }
+
+    fn begin_round(&mut self) {
+        self.round_calls = 0;
+        self.round_work = 0;
+        self.round_end = 0;
+        self.round_queue = self.queue.len();
+        self.round_bulk = self.bulk.len();
     }
 
     /// Events that the round had no calls left for get in line with everybody else, lest they starve.
@@ -521,6 +569,7 @@ impl Hub {
     fn has_work(&self) -> bool {
         self.current != 0
             || !self.queue.is_empty()
+            || !self.bulk.is_empty()
             || self.next_event < self.events.len()
             || !self.dirty.is_empty()
             || self.remote.any()
@@ -542,8 +591,9 @@ impl Hub {
             + self.openings.len()
             + self.posts.len();
         let room = EACH * objects + SPARE;
-        let (queue, dirty) = (&mut self.queue, &mut self.dirty);
+        let (queue, bulk, dirty) = (&mut self.queue, &mut self.bulk, &mut self.dirty);
         (queue.capacity() >= room || queue.try_reserve(room - queue.len()).is_ok())
+            && (bulk.capacity() >= objects || bulk.try_reserve(objects - bulk.len()).is_ok())
             && (dirty.capacity() >= room || dirty.try_reserve(room - dirty.len()).is_ok())
             && self.timers.make_room(room)
     }
@@ -843,8 +893,7 @@ impl Hub {
 
     /// The next one who is owed a call at the end.
     pub fn next_at_end(&mut self) -> Option<Call> {
-        self.round_calls = 0;
-        self.round_queue = self.queue.len();
+        self.begin_round();
         self.next_call()
     }
 

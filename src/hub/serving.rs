@@ -18,6 +18,8 @@ use crate::hub::Call;
 use crate::net::{self, Listener, SocketFile, SocketOptions};
 use crate::table::Id;
 
+/// The most that a listener accepts in its turn, whatever its backlog.
+const ACCEPTS: u32 = 64;
 /// How soon accepting is tried again when descriptors or memory have run out, which no event ends.
 const ACCEPT_RETRY: Duration = Duration::from_millis(200);
 /// Accepts that may fail, one after the other, for reasons of the clients' own: so many do not come by chance.
@@ -252,7 +254,7 @@ impl Hub {
             if !listening.readable || listening.retrying || server.paused {
                 return None;
             }
-            if listening.accepted >= listening.backlog {
+            if listening.accepted >= listening.backlog.min(ACCEPTS) {
                 self.enqueue_listener(id);
                 return None;
             }

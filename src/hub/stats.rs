@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::connection::face;
-use super::{Call, Hub, Read, TURN_CALLS};
+use super::{Call, Hub, Read};
 
 /// Since the loop was made.
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,7 +30,7 @@ pub(super) struct Debug {
 
 impl Hub {
     pub fn stats(&self) -> Stats {
-        let turn = if self.current == 0 { 0 } else { TURN_CALLS - self.turn_left };
+        let turn = if self.current == 0 { 0 } else { self.turn_share - self.turn_left };
         let callbacks = self.stats.callbacks + u64::from(self.round_calls + turn);
         Stats { callbacks, bytes_in: self.turn.received, ..self.stats }
     }

@@ -25,7 +25,7 @@ pub use self::tls::Secure;
 use self::tls::Tls;
 pub(super) use self::tls::Waiter;
 use super::custom::Custom;
-use super::{Hub, Server};
+use super::{Hub, LITTLE_WORK, Server, TURN_CALLS};
 use crate::callback::Callback;
 use crate::error::{Error, Refusal};
 use crate::event::Event;
@@ -36,7 +36,10 @@ use crate::stream::{Marks, Reader, Separators, Settled, Turn, Want, Writer};
 use crate::table::Id;
 
 /// One stream's receives in a turn, so that one peer cannot starve the rest.
-const TURN_READS: u32 = 16;
+const TURN_READS: u32 = 8;
+/// The share of one that had little to do in its last turn, in calls and in receives that it is taken to have had:
+/// what it has, and a look whether there is more.
+const LITTLE: (u32, u32) = (LITTLE_WORK, TURN_READS - 2);
 
 /// Which handles of a connection are alive: flags like the others, so that one comparison looks at all that matters.
 pub mod face {
@@ -124,6 +127,8 @@ pub mod is {
 
     /// What goes over the socket is encrypted: the engine is in `rare`.
     pub const TLS: u64 = 1 << 44;
+    /// It had much to do in its last turn.
+    pub const BULKY: u64 = 1 << 45;
 
     pub const SPECIAL: u64 = LOST | LINGERING | ANSWERS | CUSTOM | ANNOUNCE | LATE | RELEASES;
 }
@@ -551,14 +556,31 @@ impl Hub {
     /// Something about it is to be looked at in the next round, unless its turn is now.
     #[inline]
     pub(super) fn enqueue(&mut self, id: Id<Connection>) {
-        if self.turn_of == Some(id) {
-            return;
+        if self.turn_of != Some(id) {
+            self.line_up(id);
         }
+    }
+
+    /// Its share of this round is used up: it has another turn, among those who have much to do.
+    pub(in crate::hub) fn again(&mut self, id: Id<Connection>) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.flags |= is::BULKY;
+        }
+        self.line_up(id);
+    }
+
+    #[inline]
+    fn line_up(&mut self, id: Id<Connection>) {
         if let Some(connection) = self.connections.get_mut(id)
             && !connection.is(is::QUEUED)
         {
             connection.flags |= is::QUEUED;
-            self.queue(id.number());
+            if connection.is(is::BULKY) {
+                self.bulk.push_back(id.number());
+                self.stir();
+            } else {
+                self.queue(id.number());
+            }
         }
     }
 
@@ -579,17 +601,35 @@ impl Hub {
         if event.is_none() {
             // Or else it is in the queue still, and has a turn to come.
             connection.flags &= !is::QUEUED;
+        } else if connection.is(is::BULKY) {
+            return self.stand_in_line(id, event);
         }
         self.turn_of = Some(id);
-        self.turn_reads = 0;
+        let (calls, reads) = if connection.is(is::BULKY) { (TURN_CALLS, 0) } else { LITTLE };
+        self.turn_share = calls;
+        self.turn_left = calls;
+        self.turn_reads = reads;
         self.turn.begin(&mut connection.reader);
         if event.is_some_and(|event| connection.note(event)) {
             self.touch(id);
         }
     }
 
+    /// Its turn comes in this round, if others leave it the time.
+    #[inline(never)]
+    fn stand_in_line(&mut self, id: Id<Connection>, event: Option<Event>) {
+        self.current = 0;
+        if let Some(event) = event {
+            self.connection_event(id, event);
+        }
+        let before = self.bulk.len();
+        self.line_up(id);
+        self.round_bulk += self.bulk.len() - before;
+    }
+
+    /// It has taken so many `calls`.
     #[inline(always)]
-    pub(super) fn end_turn(&mut self, id: Id<Connection>) {
+    pub(super) fn end_turn(&mut self, id: Id<Connection>, calls: u32) {
         self.turn_of = None;
         if self.turn_drain.is_some() {
             self.defer_turn_drain(id);
@@ -599,6 +639,14 @@ impl Hub {
         };
         if self.turn.finish(&mut connection.reader, &mut self.pool).is_err() {
             return self.lose(id, Some(no_memory()));
+        }
+        let received = self.turn.received.wrapping_sub(self.counted);
+        self.counted = self.turn.received;
+        let work = calls + (received >> 10) as u32;
+        connection.flags &= !is::BULKY;
+        if work > LITTLE_WORK {
+            connection.flags |= is::BULKY;
+            self.round_work += work;
         }
         if connection.is(is::LOST | is::TIMED) || connection.faces() == 0 {
             if connection.is(is::TIMED) && connection.reader.is_waiting() {

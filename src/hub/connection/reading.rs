@@ -161,16 +161,6 @@ impl Hub {
         }
     }
 
-    /// Its share of this round is used up: the rest in the next.
-    pub(in crate::hub) fn again(&mut self, id: Id<Connection>) {
-        if let Some(connection) = self.connections.get_mut(id)
-            && !connection.is(is::QUEUED)
-        {
-            connection.flags |= is::QUEUED;
-            self.queue(id.number());
-        }
-    }
-
     /// Pauses or resumes reading, as [`should_pause`](Connection::should_pause) says.
     pub(in crate::hub) fn regulate(&mut self, id: Id<Connection>) {
         let turn = if self.turn_of == Some(id) { self.turn.len() } else { 0 };

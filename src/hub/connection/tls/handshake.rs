@@ -81,7 +81,7 @@ impl Hub {
             let lost = connection.rare.as_ref().and_then(|rare| rare.lost.clone());
             return Err(lost.unwrap_or(Error::Lost { errno: 0 }));
         }
-        connection.flags |= is::TLS;
+        connection.flags |= is::TLS | is::BULKY;
         let clear = connection.unsent();
         connection.rare().tls = Some(Box::new(Tls {
             session,
