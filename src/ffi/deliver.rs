@@ -45,12 +45,17 @@ fn with_error(loop_number: usize, error: Option<Box<Error>>, f: impl FnOnce(*con
 // a buffer that the hub leaves alone until it is next asked for a call. What the C function does is
 // its author's to answer for.
 
+/// A number made code again: by way of a pointer, as a number alone has nothing behind it.
+fn code(callback: Callback) -> *const () {
+    std::ptr::with_exposed_provenance(callback.function)
+}
+
 /// Calls a reader's owner.
 #[inline]
 pub(super) fn deliver_read(Read { callback, stream, bytes }: Read) {
     let reader = stream.face(Kind::Reader) as *mut eddy_reader;
     unsafe {
-        let function: ReadFn = transmute(callback.function);
+        let function: ReadFn = transmute(code(callback));
         function(reader, bytes.start.cast(), bytes.len, std::ptr::null(), argument(callback));
     }
 }
@@ -59,7 +64,7 @@ pub(super) fn deliver_read(Read { callback, stream, bytes }: Read) {
 #[inline]
 pub(super) fn deliver_drained(callback: Callback, stream: Id<Connection>) {
     unsafe {
-        let function: WriterFn = transmute(callback.function);
+        let function: WriterFn = transmute(code(callback));
         function(stream.face(Kind::Writer) as *mut eddy_writer, std::ptr::null(), argument(callback));
     }
 }
@@ -71,50 +76,50 @@ pub(super) fn deliver(loop_number: usize, call: Call) {
         Call::Read(read) => deliver_read(read),
         Call::ReadFailed { callback, stream, error } => {
             with_error(loop_number, Some(error), |error| unsafe {
-                let function: ReadFn = transmute(callback.function);
+                let function: ReadFn = transmute(code(callback));
                 let reader = stream.face(Kind::Reader) as *mut eddy_reader;
                 function(reader, std::ptr::null(), 0, error, argument(callback));
             })
         }
         Call::Writer { callback, stream, error } => with_error(loop_number, error, |error| unsafe {
-            let function: WriterFn = transmute(callback.function);
+            let function: WriterFn = transmute(code(callback));
             function(handle(Some(stream), Kind::Writer), error, argument(callback));
         }),
         Call::Stream { callback, stream, error } => with_error(loop_number, error, |error| unsafe {
-            let function: StreamFn = transmute(callback.function);
+            let function: StreamFn = transmute(code(callback));
             function(handle(stream, Kind::Reader), handle(stream, Kind::Writer), error, argument(callback));
         }),
         Call::WriterAlone { callback, stream } => unsafe {
-            let function: StreamFn = transmute(callback.function);
+            let function: StreamFn = transmute(code(callback));
             let writer = handle(Some(stream), Kind::Writer);
             function(std::ptr::null_mut(), writer, std::ptr::null(), argument(callback));
         },
         Call::Server { callback, server, error } => with_error(loop_number, error, |error| unsafe {
-            let function: ServerFn = transmute(callback.function);
+            let function: ServerFn = transmute(code(callback));
             function(server.map_or(0, Id::number) as *mut eddy_server, error, argument(callback));
         }),
         Call::Loop { callback, error } => with_error(loop_number, error, |error| unsafe {
-            let function: LoopFn = transmute(callback.function);
+            let function: LoopFn = transmute(code(callback));
             function(this_loop, error, argument(callback));
         }),
         Call::Exception { callback: None, report } => door::print_line(&report.message),
         Call::Exception { callback: Some(callback), report } => {
             let message = c_string(report.message);
             with_error(loop_number, report.error, |error| unsafe {
-                let function: ExceptionFn = transmute(callback.function);
+                let function: ExceptionFn = transmute(code(callback));
                 function(this_loop, message.as_ptr(), error, argument(callback));
             })
         }
         Call::TransportWrite { callback, transport, bytes } => unsafe {
-            let function: TransportWriteFn = transmute(callback.function);
+            let function: TransportWriteFn = transmute(code(callback));
             function(transport as *mut eddy_transport, bytes.start.cast(), bytes.len, argument(callback));
         },
         Call::Transport { callback, transport } => unsafe {
-            let function: TransportFn = transmute(callback.function);
+            let function: TransportFn = transmute(code(callback));
             function(transport as *mut eddy_transport, argument(callback));
         },
         Call::Release { callback } | Call::Signal { callback } => unsafe {
-            let function: ReleaseFn = transmute(callback.function);
+            let function: ReleaseFn = transmute(code(callback));
             function(argument(callback));
         },
     }

@@ -56,7 +56,7 @@ static PLACES: [Place; LOOPS] = [const {
 
 /// The calling thread, as an owner: looked at in every call, and so the place where the thread's own data lies, which
 /// a register knows. (A thread-local variable's address would do as well, and costs a call.)
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(target_os = "linux", target_arch = "x86_64", not(miri)))]
 #[inline]
 fn this_thread() -> usize {
     let thread: usize;
@@ -67,7 +67,7 @@ fn this_thread() -> usize {
     thread
 }
 
-#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64", not(miri))))]
 fn this_thread() -> usize {
     // SAFETY: it can always be asked.
     unsafe { libc::pthread_self() as usize }

@@ -44,6 +44,8 @@ pub mod looking;
 pub mod opening;
 pub mod reader;
 pub mod server;
+#[cfg(test)]
+mod tests;
 pub mod tls;
 pub mod types;
 pub mod writer;

@@ -242,6 +242,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "it knows no signal masks and no resolver")]
     fn a_forgotten_question_is_not_asked() {
         let (sender, receiver) = mpsc::channel();
         let resolver = Resolver::new(move |answer| sender.send(answer.ticket).unwrap());
@@ -262,6 +263,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "it knows no signal masks and no resolver")]
     fn threads_that_nobody_needs_end_and_their_places_are_taken_again() {
         let (sender, receiver) = mpsc::channel();
         let resolver = Resolver::new(move |answer| sender.send(answer.ticket).unwrap());
@@ -283,6 +285,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "it knows no signal masks and no resolver")]
     fn names_are_answered_from_another_thread() {
         let (sender, receiver) = mpsc::sync_channel(8);
         let resolver = Resolver::new(move |answer| sender.send((answer.ticket, answer.result)).unwrap());

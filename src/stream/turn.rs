@@ -130,13 +130,14 @@ impl Turn {
         }
         *self.storage.get_mut(self.start)? = self.covered;
         let end = self.seen + find(b'\n', self.storage.get(self.seen..self.end)?)? + 1;
-        let line = self.storage.get(self.start..end)?;
-        let lent = Lent { start: line.as_ptr(), len: line.len() };
-        let next = self.storage.get_mut(end)?;
-        if lent.len > reader.limit + 1 {
+        // One pointer for the line and the byte behind it: had the line one of its own, the NUL would not be its.
+        let (next, line) = self.storage.get_mut(self.start..end + 1)?.split_last_mut()?;
+        let len = line.len();
+        if len > reader.limit + 1 {
             return None;
         }
         self.covered = std::mem::replace(next, 0);
+        let lent = Lent { start: self.storage.get(self.start..)?.as_ptr(), len };
         (self.start, self.seen) = (end, end);
         Some(lent)
     }
@@ -197,10 +198,11 @@ impl Turn {
 
     /// Lends what lies before `to`.
     fn lend(&mut self, to: usize) -> Lent {
-        let (start, len) = (self.storage[self.start..].as_ptr(), to - self.start);
+        let from = self.start;
         self.stand_at(to);
         self.storage[to] = 0;
-        Lent { start, len }
+        // Last: what is then written to by another way than the pointer is no longer the pointer's.
+        Lent { start: self.storage[from..].as_ptr(), len: to - from }
     }
 
     /// What was just lent.
