@@ -2,6 +2,7 @@
 # make demo       the same, and the headers of a page: of a server started for that, or of URL=http://...
 # make check      every test there is; fetches the tools that it needs
 # make soak       18,000 clients of every kind for minutes; EDDY_SOAK=SECONDS,CONNECTIONS for less or more
+# make torture    the long tests, for an hour; STAGES="tsan miri" for some of them: see tools/torture
 # make install    into PREFIX, for a package below DESTDIR; TLS=OFF: a library without it
 # make deb        packages for Debian, in build/deb
 # make dist       a source tarball that needs no registry, in build/dist
@@ -10,6 +11,7 @@
 
 PREFIX ?= /usr/local
 URL ?=
+STAGES ?=
 JOBS ?= 2
 CARGO_TARGET_DIR ?= target
 BUILD = build/cmake
@@ -21,7 +23,7 @@ LIBRARY = $(CARGO_TARGET_DIR)/release/libeddy.a
 CFLAGS ?= -O2 -Wall -Wextra
 TLS ?= ON
 
-.PHONY: all demo check soak configure install deb dist clean
+.PHONY: all demo check soak torture configure install deb dist clean
 .DELETE_ON_ERROR:
 
 all:
@@ -43,6 +45,9 @@ check: configure
 soak: configure
 	cmake --build $(BUILD) --target soak
 	$(BUILD)/tests/soak
+
+torture: configure
+	@tools/torture $(STAGES)
 
 configure:
 	@tools/bootstrap

@@ -64,7 +64,7 @@ struct got {
 
 static inline int got_next_order(void)
 {
-    static int order;
+    static _Thread_local int order;
     return ++order;
 }
 

@@ -12,21 +12,24 @@
 #include <stdatomic.h>
 
 static struct {
-    const char *answers[6]; /* addresses, in order; none: an empty answer */
-    const char *local[6];   /* those of names that begin with "local" */
-    int error;              /* or this EAI_... */
-    bool gated;             /* wait for the gate before answering; names that begin with "stuck" always do */
+    const char *_Atomic answers[6]; /* addresses, in order; none: an empty answer */
+    const char *_Atomic local[6];   /* those of names that begin with "local" */
+    atomic_int error;               /* or this EAI_... */
+    atomic_bool gated;      /* wait for the gate before answering; names that begin with "stuck" always do */
     sem_t gate;
-    useconds_t delay;       /* microseconds that an answer takes */
+    _Atomic useconds_t delay; /* microseconds that an answer takes */
     atomic_int asked, answered;
-    pthread_t thread;       /* where it was asked last */
+    _Atomic pthread_t thread; /* where it was asked last */
 } names;
 
 enum { MADE_HERE = 0x45444459 }; /* in ai_flags: to be freed here */
 
 PLAIN void names_answer(const char *first, const char *second)
 {
-    memset(&names, 0, sizeof names);
+    for (int i = 0; i < 6; i++) names.answers[i] = names.local[i] = NULL;
+    names.gated = false;
+    names.delay = 0;
+    names.error = names.asked = names.answered = 0;
     names.answers[0] = first;
     names.answers[1] = second;
     sem_init(&names.gate, 0, 0);
@@ -69,7 +72,7 @@ int getaddrinfo(const char *node, const char *service, const struct addrinfo *hi
     if (names.gated || strncmp(node, "stuck", 5) == 0)
         while (sem_wait(&names.gate) != 0) {}
     if (names.delay > 0) usleep(names.delay);
-    const char *const *answers = strncmp(node, "local", 5) == 0 ? names.local : names.answers;
+    const char *_Atomic *answers = strncmp(node, "local", 5) == 0 ? names.local : names.answers;
     struct addrinfo **end = result;
     *result = NULL;
     for (size_t i = 0; i < 6 && answers[i] != NULL; i++) {

@@ -978,7 +978,7 @@ struct race {
     eddy_loop *loop;
     struct racer racers[RACERS];
     bool times, cancels; /* what happens to the reads */
-    unsigned seed;
+    unsigned seed, feed_seed; /* the feeder, a thread of its own, has its own */
     int rounds, most;
     int in_time[KINDS], late[KINDS], canceled[KINDS];
     int ended;
@@ -1079,7 +1079,7 @@ static void race_on(struct racer *racer)
 static void *race_feed(void *arg)
 {
     struct race *race = arg;
-    unsigned seed = race->seed + 1;
+    unsigned seed = race->feed_seed;
     while (!atomic_load(&race->stop)) {
         char bytes[40];
         for (int burst = 0; burst < 2; burst++) {
@@ -1099,7 +1099,7 @@ static void race(unsigned seed, bool times, bool cancels)
     static struct race race;
     memset(&race, 0, sizeof race);
     race.loop = eddy_loop_new();
-    race.times = times, race.cancels = cancels, race.seed = seed;
+    race.times = times, race.cancels = cancels, race.seed = seed, race.feed_seed = seed + 1;
     race.most = 10000 / (eddy_test_slow() > 1 ? 10 : 1);
     for (int i = 0; i < RACERS; i++) {
         struct racer *racer = &race.racers[i];

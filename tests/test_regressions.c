@@ -277,11 +277,11 @@ static void flood_client(eddy_reader *reader, eddy_writer *writer, const eddy_er
     CHECK(eddy_reader_readline(reader, what_it_is, writer) > 0);
 }
 
+static char lines[1 << 18];
+
 static void *send_lines(void *arg)
 {
     struct flood *flood = arg;
-    static char lines[1 << 18];
-    memset(lines, '\n', sizeof lines);
     int fd = plain_connect(flood->port);
     plain_send_text(fd, "f\n");
     while (!atomic_load(&flood->over) && send(fd, lines, sizeof lines, MSG_NOSIGNAL) >= 0) continue;
@@ -293,6 +293,7 @@ static void *ping(void *arg)
 {
     struct flood *flood = arg;
     pthread_t flooders[FLOODERS];
+    memset(lines, '\n', sizeof lines);
     int fd = plain_connect(flood->port);
     char answer[2];
     struct timeval patience = { .tv_sec = 20 * eddy_test_slow() };

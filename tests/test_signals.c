@@ -657,7 +657,9 @@ TEST(a_handler_that_was_there_is_called_as_before_and_put_back, "")
     CHECK_INT(host_calls, 1);
     CHECK_INT(host_value, 42);
     CHECK(host_has_context);
+#ifndef __SANITIZE_THREAD__ /* which keeps signals back until a system call returns */
     CHECK_INT(host_errno, 1234);
+#endif
     look(loop);
     CHECK_INT(heard.count, 1);
     CHECK_INT(eddy_loop_remove_signal_handler(loop, SIGUSR1), 0);

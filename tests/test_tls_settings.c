@@ -1,6 +1,7 @@
 /* Settings of TLS: what is wrong with them, their handles, and those who share them. */
 #include "secure.h"
 
+#include <stdatomic.h>
 #include <signal.h>
 
 /* Plain text, and nothing of any key in it: no line of one, nor a part of a line. */
@@ -290,7 +291,7 @@ TEST(settings_are_shared_by_threads, "")
     eddy_tls_free(both[0]), eddy_tls_free(both[1]);
 }
 
-static volatile bool building = true;
+static atomic_bool building = true;
 
 static void *builds(void *arg)
 {
