@@ -993,6 +993,18 @@ static unsigned random_of(unsigned *seed, unsigned below)
 
 static void race_on(struct racer *racer);
 
+/* All that can happen to a read has happened to each kind of them. */
+static bool race_has_all(const struct race *race)
+{
+    for (enum kind kind = 0; kind < KINDS; kind++) {
+        if (kind == ALL) continue;
+        if (race->in_time[kind] == 0) return false;
+        if (race->times && race->late[kind] == 0) return false;
+        if (race->cancels && race->canceled[kind] == 0) return false;
+    }
+    return true;
+}
+
 static void race_read(eddy_reader *reader, const char *bytes, size_t len, const eddy_error *error, void *arg)
 {
     struct racer *racer = arg;
@@ -1045,7 +1057,7 @@ static void race_on(struct racer *racer)
 {
     static const eddy_bytes ends[] = { { "\r\n", 2 }, { "\n", 1 } };
     struct race *race = racer->race;
-    if (race->rounds >= race->most) {
+    if (race->rounds >= race->most && race_has_all(race)) { /* on a slow machine some of it is rare */
         race->ended++;
         return;
     }
@@ -1089,7 +1101,7 @@ static void *race_feed(void *arg)
             if (send(racer->end.peer, bytes, len, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)len) continue;
             racer->fed += len;
         }
-        usleep(random_of(&seed, 80));
+        usleep(random_of(&seed, 80 * (unsigned)eddy_test_slow())); /* or else no read is late where all is slow */
     }
     return NULL;
 }
@@ -1111,13 +1123,7 @@ static void race(unsigned seed, bool times, bool cancels)
     RUN_UNTIL(race.loop, race.ended == RACERS);
     atomic_store(&race.stop, true);
     plain_join(feeder);
-    CHECK_INT(race.rounds, race.most + RACERS - 1);
-    for (enum kind kind = 0; kind < KINDS; kind++) {
-        if (kind == ALL) continue;
-        CHECK(race.in_time[kind] > 0);
-        CHECK(!times || race.late[kind] > 0);
-        CHECK(!cancels || race.canceled[kind] > 0);
-    }
+    CHECK(race.rounds >= race.most + RACERS - 1);
     for (int i = 0; i < RACERS; i++) { /* not a byte lost, and none twice */
         struct racer *racer = &race.racers[i];
         GOT(rest);
