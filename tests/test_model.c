@@ -1,0 +1,68 @@
+/* Calls at random, beside a model that says what each of them must give, and what each callback must tell. */
+#include "model/readers.h"
+
+enum { CALLS_A_ROUND = 400 };
+
+static void one_call(void)
+{
+    if (!roomy()) return;
+    switch (chance(16)) {
+    case 0: call_loop_new(); break;
+    case 1: call_loop_free(); break;
+    case 2: case 3: call_loop_run(); break;
+    case 4: call_loop_start(); break;
+    case 5: call_loop_cancel(); break;
+    case 6: call_loop_asked(); break;
+    case 7: if (once_in(10)) call_loop_moves(); break;
+    case 8: call_reader_new(); break;
+    case 9: call_reader_free(); break;
+    case 10: case 11: call_reader_read(); break;
+    case 12: case 13: call_reader_feed(); break;
+    case 14: call_reader_look(); break;
+    default: signal_happens();
+    }
+}
+
+static void act(void)
+{
+    if (depth >= 4) return;
+    depth++;
+    for (uint32_t i = once_in(2) ? 0 : chance(4); i > 0; i--) one_call();
+    depth--;
+}
+
+static void settle(void)
+{
+    for (int turn = 0; turn < 4; turn++)
+        for (size_t i = 0; i < things_count[LOOP]; i++)
+            if (things[LOOP][i]->live) loop_turns((struct loop *)things[LOOP][i], 0);
+}
+
+static void a_round(uint64_t seed)
+{
+    round_seed = seed, round_calls = 0, lines_written = 0;
+    chance_begin(seed);
+    call_loop_new();
+    while (round_calls < CALLS_A_ROUND) one_call();
+    settle();
+    for (size_t i = 0; i < things_count[LOOP]; i++)
+        if (things[LOOP][i]->live) loop_freed((struct loop *)things[LOOP][i]);
+    if (pending_count > 0) disagree("%s #%d was never called back", operation_names[pending[0]->kind], pending[0]->number);
+    everything_forgotten();
+}
+
+TEST(calls_at_random_do_what_the_model_says, "")
+{
+    const char *seed = getenv("EDDY_TEST_SEED"), *calls = getenv("EDDY_TEST_CALLS");
+    const unsigned long long wanted = calls != NULL ? strtoull(calls, NULL, 10) : 200000u / (unsigned)eddy_test_slow();
+    const char *shown = getenv("EDDY_TEST_LINES");
+    if (shown != NULL && strtoull(shown, NULL, 10) <= LINES) lines_shown = strtoull(shown, NULL, 10);
+    for (size_t i = 0; i < 4; i++) signal(our_signals[i], signal_passes);
+    if (seed != NULL) a_round(strtoull(seed, NULL, 10));
+    for (uint64_t round = 0; seed == NULL && calls_made < wanted; round++) {
+        alarm(60); /* for each */
+        a_round(round);
+    }
+    print_table();
+    printf("%llu calls, %llu from within callbacks; %llu callbacks\n", calls_made, calls_within, callbacks_checked);
+}
