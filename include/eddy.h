@@ -72,7 +72,7 @@ enum {
     EDDY_OK = 0,
     /* An argument makes no sense. */
     EDDY_EINVAL = -1,
-    /* The handle is NULL, freed, or of another kind. */
+    /* The handle is NULL, freed, of another kind, or of another loop than the one it is used with. */
     EDDY_ESTALE = -2,
     /* The handle's loop belongs to another thread. */
     EDDY_ETHREAD = -3,
@@ -571,8 +571,8 @@ int eddy_transport_abort(eddy_transport *transport);
 /* As eddy_writer_is_closing(). */
 bool eddy_transport_is_closing(eddy_transport *transport);
 
-/* Feeds the reader. client_cb, which may be NULL, gets the reader and a new writer once a connection
- * is made. */
+/* Feeds the reader, which has no other, now or later. client_cb, which may be NULL, gets the reader and a
+ * new writer once a connection is made. */
 eddy_protocol *eddy_protocol_new(eddy_loop *loop, eddy_reader *reader, eddy_stream_cb client_cb, void *arg);
 
 /* Once: from now on the transport is this stream's. */

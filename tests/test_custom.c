@@ -329,6 +329,29 @@ TEST(a_reader_may_regulate_another_streams_transport, "R7 R80 R81")
     finish(&wire);
 }
 
+TEST(a_transport_is_held_back_as_long_as_one_of_its_readers_is_full, "R7 R80 R81")
+{
+    struct wire wire = { 0 };
+    open_wire(&wire, 100);
+    eddy_reader *two[2] = { eddy_reader_new(wire.loop, 3), eddy_reader_new(wire.loop, 3) };
+    GOT(read);
+    /* Full before it has a transport, or after: the transport is told. */
+    CHECK_INT(eddy_reader_feed_data(two[0], "1234567", 7), 0);
+    for (int i = 0; i < 2; i++) CHECK_INT(eddy_reader_set_transport(two[i], wire.transport), 0);
+    drive(&wire);
+    CHECK_LOG(&wire, "pause ");
+    CHECK_INT(eddy_reader_feed_data(two[1], "1234567", 7), 0);
+    drive(&wire);
+    START(&read, eddy_reader_read(two[0], 10, got_read, &read));
+    drive(&wire);
+    CHECK_LOG(&wire, ""); /* for the other one is full still */
+    CHECK(!eddy_transport_is_reading(wire.transport));
+    eddy_reader_free(two[1]);
+    drive(&wire);
+    CHECK_LOG(&wire, "resume ");
+    finish(&wire);
+}
+
 TEST(a_reader_that_died_before_the_connection_was_made, "C13")
 {
     struct wire wire = { 0 };
@@ -341,6 +364,77 @@ TEST(a_reader_that_died_before_the_connection_was_made, "C13")
     drive(&wire);
     CHECK(strncmp(wire.log, "abort ", 6) == 0);
     CHECK_INT(reports.count, 1);
+    finish(&wire);
+}
+
+static void refused_new(struct wire *wire, struct reports *reports, const void *made, const char *function)
+{
+    const int before = reports->count;
+    CHECK(made == NULL);
+    drive(wire);
+    CHECK_INT(reports->count, before + 1);
+    CHECK(strstr(reports->messages[before], function) == reports->messages[before]);
+}
+
+TEST(what_was_freed_does_not_live_again_in_another_of_its_place, "a05")
+{
+    struct wire wire = { 0 }, other = { 0 };
+    struct reports reports = { 0 };
+    make_parts(&wire, 100, &wire_ops, NULL, NULL);
+    CHECK_INT(eddy_loop_set_exception_handler(wire.loop, got_report, &reports), 0);
+    eddy_protocol_free(wire.protocol);
+    refused_new(&wire, &reports, eddy_protocol_new(wire.loop, wire.reader, NULL, NULL), "eddy_protocol_new: ");
+    CHECK_INT(eddy_protocol_pause_writing(wire.protocol), EDDY_ESTALE);
+    drive(&wire);
+
+    /* A transport whose writer was freed sends what that had gathered, closes, and is no other stream's. */
+    other.loop = wire.loop;
+    other.transport = eddy_transport_new(wire.loop, &wire_ops, &other);
+    other.writer = eddy_writer_new(other.transport, NULL, NULL);
+    CHECK(other.writer != NULL);
+    CHECK_INT(eddy_writer_write(other.writer, "last", 4), 0);
+    eddy_writer_free(other.writer);
+    other.running = true;
+    CHECK_INT(eddy_reader_set_transport(wire.reader, other.transport), EDDY_ESTATE);
+    reports.count = 0;
+    eddy_reader *reader = eddy_reader_new(wire.loop, 100);
+    eddy_protocol *protocol = eddy_protocol_new(wire.loop, reader, NULL, NULL);
+    CHECK_INT(eddy_protocol_connection_made(protocol, other.transport), EDDY_ESTATE);
+    CHECK(eddy_writer_new(other.transport, protocol, reader) == NULL);
+    CHECK(eddy_writer_new(other.transport, NULL, NULL) == NULL);
+    CHECK_INT(eddy_writer_write(other.writer, "more", 4), EDDY_ESTALE);
+    drive(&wire);
+    CHECK_LOG(&other, "write(last) close release ");
+    finish(&wire);
+}
+
+TEST(a_transport_joins_one_stream_also_when_its_reader_was_freed, "R7")
+{
+    struct wire wire = { 0 };
+    make_parts(&wire, 100, &wire_ops, NULL, NULL);
+    eddy_reader *first = eddy_reader_new(wire.loop, 100);
+    CHECK_INT(eddy_reader_set_transport(first, wire.transport), 0);
+    eddy_reader_free(first);
+    CHECK_INT(eddy_protocol_connection_made(wire.protocol, wire.transport), EDDY_ESTATE);
+    CHECK_INT(eddy_transport_pause_reading(wire.transport), 0); /* it is still there, and still its own */
+    drive(&wire);
+    CHECK_LOG(&wire, "pause ");
+    CHECK_INT(eddy_transport_close(wire.transport), 0);
+    drive(&wire);
+    CHECK_LOG(&wire, "close release ");
+    finish(&wire);
+}
+
+TEST(the_end_counts_also_for_a_protocol_whose_reader_was_freed, "C5 C12")
+{
+    struct wire wire = { 0 };
+    open_wire(&wire, 100);
+    CHECK(eddy_transport_is_reading(wire.transport));
+    eddy_reader_free(wire.reader);
+    CHECK_INT(eddy_protocol_data_received(wire.protocol, "x", 1), 0);
+    CHECK(eddy_protocol_eof_received(wire.protocol));
+    CHECK(!eddy_transport_is_reading(wire.transport));
+    CHECK_INT(eddy_protocol_data_received(wire.protocol, "x", 1), EDDY_ESTATE);
     finish(&wire);
 }
 
@@ -727,6 +821,7 @@ TEST(release_is_the_last_call_and_comes_after_the_loss, "C15 C8 a19")
     CHECK_LOG(&wire, ""); /* nor within the call */
     drive(&wire);
     CHECK_LOG(&wire, "release ");
+    CHECK(eddy_writer_transport(wire.writer) == wire.transport); /* the same handle, which is dead by now */
     eddy_transport_close(wire.transport);
     eddy_transport_abort(wire.transport);
     eddy_writer_close(wire.writer);
@@ -910,6 +1005,24 @@ TEST(waiting_drains_end_when_the_connection_is_lost_in_peace, "F13")
     drive(&wire);
     CHECK_ENDED(drain, 1, EDDY_ELOST);
     finish(&wire);
+}
+
+TEST(after_the_end_writing_is_refused_also_when_the_network_took_it_before, "W5 W6 W7")
+{
+    for (int way = 0; way < 3; way++) {
+        struct wire wire = { 0 };
+        open_wire(&wire, 100);
+        CHECK_INT(eddy_protocol_connection_lost(wire.protocol, 9, "cut"), 0);
+        drive(&wire);
+        CHECK_INT(eddy_writer_write(wire.writer, "x", 1), 0); /* dropped */
+        if (way == 0) CHECK_INT(eddy_writer_write_eof(wire.writer), 0);
+        if (way == 1) CHECK_INT(eddy_writer_close(wire.writer), 0);
+        if (way == 2) CHECK_INT(eddy_writer_abort(wire.writer), 0);
+        CHECK_INT(eddy_writer_write(wire.writer, "x", 1), EDDY_ESTATE);
+        drive(&wire);
+        CHECK_LOG(&wire, "release ");
+        finish(&wire);
+    }
 }
 
 /* ---- close and abort ----------------------------------------------------------------------------------- */

@@ -1,12 +1,14 @@
 /* Calls at random, beside a model that says what each of them must give, and what each callback must tell. */
-#include "model/readers.h"
+#include "model/custom.h"
 
 enum { CALLS_A_ROUND = 400 };
+
+static bool quiet;
 
 static void one_call(void)
 {
     if (!roomy()) return;
-    switch (chance(16)) {
+    switch (chance(28)) {
     case 0: call_loop_new(); break;
     case 1: call_loop_free(); break;
     case 2: case 3: call_loop_run(); break;
@@ -19,13 +21,23 @@ static void one_call(void)
     case 10: case 11: call_reader_read(); break;
     case 12: case 13: call_reader_feed(); break;
     case 14: call_reader_look(); break;
+    case 15: call_transport_new(); break;
+    case 16: call_protocol_new(); break;
+    case 17: call_writer_new(); break;
+    case 18: case 19: call_protocol(); break;
+    case 20: case 21: call_writer_write(); break;
+    case 22: call_writer_wait(); break;
+    case 23: call_writer_end(); break;
+    case 24: call_writer_look(); break;
+    case 25: call_transport(); break;
+    case 26: if (once_in(2)) call_set_extra_info(); else call_set_transport(); break;
     default: signal_happens();
     }
 }
 
 static void act(void)
 {
-    if (depth >= 4) return;
+    if (depth >= 4 || quiet) return;
     depth++;
     for (uint32_t i = once_in(2) ? 0 : chance(4); i > 0; i--) one_call();
     depth--;
@@ -38,13 +50,26 @@ static void settle(void)
             if (things[LOOP][i]->live) loop_turns((struct loop *)things[LOOP][i], 0);
 }
 
+/* Nobody makes a call from a callback, so that everything comes to rest. */
+static void come_to_rest(void)
+{
+    quiet = true;
+    settle();
+    quiet = false;
+    for (size_t i = 0; i < connections_count; i++)
+        if (connections[i]->loop->thing.live && connections[i]->face == CUSTOM) custom_settled(connections[i]);
+}
+
 static void a_round(uint64_t seed)
 {
     round_seed = seed, round_calls = 0, lines_written = 0;
     chance_begin(seed);
     call_loop_new();
-    while (round_calls < CALLS_A_ROUND) one_call();
-    settle();
+    while (round_calls < CALLS_A_ROUND) {
+        one_call();
+        if (once_in(60)) come_to_rest();
+    }
+    come_to_rest();
     for (size_t i = 0; i < things_count[LOOP]; i++)
         if (things[LOOP][i]->live) loop_freed((struct loop *)things[LOOP][i]);
     if (pending_count > 0) disagree("%s #%d was never called back", operation_names[pending[0]->kind], pending[0]->number);

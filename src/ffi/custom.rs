@@ -142,8 +142,8 @@ pub extern "C" fn eddy_transport_is_closing(transport: *mut eddy_transport) -> b
     door::ask("eddy_transport_is_closing", transport, |hub, id| hub.is_closing(id, face::TRANSPORT))
 }
 
-/// Feeds the reader. client_cb, which may be NULL, gets the reader and a new writer once a connection
-/// is made.
+/// Feeds the reader, which has no other, now or later. client_cb, which may be NULL, gets the reader and a
+/// new writer once a connection is made.
 ///
 /// asyncio: StreamReaderProtocol(stream_reader, client_connected_cb, loop).
 #[unsafe(no_mangle)]

@@ -20,7 +20,7 @@ pub enum eddy_code {
     EDDY_OK = 0,
     /// An argument makes no sense.
     EDDY_EINVAL = -1,
-    /// The handle is NULL, freed, or of another kind.
+    /// The handle is NULL, freed, of another kind, or of another loop than the one it is used with.
     EDDY_ESTALE = -2,
     /// The handle's loop belongs to another thread.
     EDDY_ETHREAD = -3,

@@ -53,7 +53,11 @@ impl Hub {
         let has_one = |connection: &Connection| connection.is(is::LOST) || connection.has_transport();
         let taken = self.connections.get(stream).is_none_or(has_one);
         let Some(lone) = self.connections.get_mut(transport) else { return Err(Refusal::Stale) };
-        if taken || lone.faces() != face::TRANSPORT || !lone.is(is::CUSTOM) || lone.is(is::LOST) {
+        // Once: one that has joined a stream is that stream's, also when nothing else is left of it.
+        let is_lone = lone.rare.as_ref().and_then(|rare| rare.custom.as_ref()).is_some_and(|custom| {
+            lone.faces() == face::TRANSPORT && Id::behind_face(custom.handle, Kind::Transport) == transport
+        });
+        if taken || !is_lone || lone.is(is::LOST | is::HAD_WRITER) {
             return Err(Refusal::State);
         }
         let moved = is::CUSTOM | is::CLOSING | is::ABORTED | is::USER_PAUSED | is::PAUSE_TOLD | is::LEAVING;
@@ -88,7 +92,12 @@ impl Hub {
         if other.is(is::CUSTOM) && other.faces() == face::TRANSPORT {
             return self.join(reader, transport);
         }
-        self.alive(reader, face::READER)?.rare().regulates = Some(transport);
+        let connection = self.alive(reader, face::READER)?;
+        connection.rare().regulates = Some(transport);
+        // It may be too full already.
+        if connection.is(is::READ_PAUSED) {
+            self.regulate_other(transport, true);
+        }
         Ok(())
     }
 
@@ -111,8 +120,11 @@ impl Hub {
             return Err(Refusal::OtherReader);
         }
         let stream = protocol.or(reader).unwrap_or(joined);
-        if self.alive(joined, face::TRANSPORT)?.is(face::WRITER)
-            || self.connections.get(stream).is_some_and(|connection| connection.is(face::WRITER))
+        if self.alive(joined, face::TRANSPORT)?.is(face::WRITER | is::HAD_WRITER)
+            || self
+                .connections
+                .get(stream)
+                .is_some_and(|connection| connection.is(face::WRITER | is::HAD_WRITER))
         {
             return Err(Refusal::Busy);
         }
@@ -184,7 +196,9 @@ impl Hub {
     /// The last call of a custom transport.
     pub(super) fn release(&mut self, id: Id<Connection>) -> Option<Call> {
         let connection = self.connections.get_mut(id)?;
-        let custom = connection.rare.as_mut()?.custom.take()?;
+        let rare = connection.rare.as_mut()?;
+        let custom = rare.custom.take()?;
+        rare.released = custom.handle;
         connection.flags &= !is::CUSTOM;
         connection.flags &= !face::TRANSPORT;
         // The record that it began as has only led here.
@@ -222,10 +236,13 @@ impl Hub {
         Ok(())
     }
 
-    /// For the sake of a reader that is not this stream's own.
+    /// For the sake of a reader that is not this stream's own; there may be several.
     pub(super) fn regulate_other(&mut self, id: Id<Connection>, pause: bool) {
         if let Some(connection) = self.connections.get_mut(id) {
-            connection.put(is::REGULATED, pause);
+            let rare = connection.rare();
+            rare.regulated = if pause { rare.regulated + 1 } else { rare.regulated.saturating_sub(1) };
+            let held = rare.regulated > 0;
+            connection.put(is::REGULATED, held);
             self.enqueue(id);
         }
     }
@@ -234,7 +251,8 @@ impl Hub {
         let connection = self.alive(id, face::TRANSPORT)?;
         const NOT: u64 =
             is::CLOSING | is::LOST | is::USER_PAUSED | is::REGULATED | is::READ_PAUSED | is::PEER_EOF;
-        Ok(!connection.is(NOT))
+        // Of one's own making it is at the end when that was told.
+        Ok(!connection.is(NOT) && !(connection.is(is::CUSTOM) && connection.reader.eof))
     }
 
     // ---- the protocol -----------------------------------------------------------------------------------------
@@ -242,7 +260,8 @@ impl Hub {
     pub fn protocol_new(&mut self, reader: Id<Connection>, client: Callback) -> Result<(), Refusal> {
         self.accepting()?;
         let connection = self.alive(reader, face::READER)?;
-        if connection.socket.is_some() || connection.is(is::PIPE | is::PAIR | face::PROTOCOL) {
+        if connection.socket.is_some() || connection.is(is::PIPE | is::PAIR | face::PROTOCOL | is::HAD_PROTOCOL)
+        {
             return Err(Refusal::Busy);
         }
         connection.flags |= face::PROTOCOL;
@@ -265,7 +284,7 @@ impl Hub {
                 "eddy_protocol_connection_made: the reader was freed before; the transport is aborted";
             self.report(message.into(), None);
             self.abort(id);
-        } else if announce && !connection.is(face::WRITER) {
+        } else if announce && !connection.is(face::WRITER | is::HAD_WRITER) {
             connection.flags |= face::WRITER;
             connection.flags |= is::ANNOUNCE;
         }
@@ -275,7 +294,7 @@ impl Hub {
 
     pub fn data_received(&mut self, id: Id<Connection>, bytes: &[u8]) -> Result<(), Refusal> {
         let connection = self.alive(id, face::PROTOCOL)?;
-        if connection.is(is::LOST) {
+        if connection.is(is::LOST) || connection.reader.eof {
             return Err(Refusal::State);
         }
         // Whoever freed the reader does not want to know.

@@ -36,13 +36,14 @@ struct operation_of {
     struct loop *loop;
     void *object;       /* the reader, the connection, the server it is about */
     eddy_op receipt;    /* negative: it cannot be cancelled */
-    bool done, canceled;
+    bool done, canceled, decided; /* decided: with this code, whatever comes */
+    int code;
     bool due_before;    /* the turn that runs began */
     bool lost_before;   /* wait_closed: asked for when all was over */
     uint64_t due;       /* a timer's time, or a deadline; EDDY_NEVER: none */
     uint64_t turn;      /* of its loop, when it was decided; it is told by the end of the next one */
     struct request request;
-    size_t bytes;       /* written without a copy */
+    unsigned long long end; /* of what was written without a copy, in all that was written */
 };
 
 /* ---- objects ------------------------------------------------------------------------------------------- */
@@ -77,8 +78,10 @@ struct reader {
     struct operation_of *read;
     uint64_t timeout;
     struct connection *connection; /* whose transport it holds back */
-    struct connection *feeder;     /* of whose stream it is the reader */
-    bool paused;
+    struct connection *stream;     /* whose reader it is */
+    struct protocol *protocol;
+    bool paused, may_be_paused;
+    bool lost;                     /* lost: its protocol said so, with or without a transport */
 };
 
 enum face { CUSTOM, PAIR, WORLD };
@@ -87,28 +90,31 @@ struct connection {
     enum face face;
     struct loop *loop;
     struct thing transport, writer;
-    bool has_writer;         /* or had one */
     struct protocol *protocol;
-    struct reader *reader;   /* of the writer */
-    struct bytes out;        /* written and not handed over */
-    size_t high, low;
-    bool above;              /* the high mark was passed, and the low one is not reached */
-    bool writing_paused;     /* by the protocol */
-    bool eof_asked, eof_told, closing, close_told, aborted, abort_told;
-    bool lost, released;     /* lost: nothing will come and go any more */
-    int lost_code;
+    struct reader *reader;         /* of the writer */
+    bool has_writer, joined;       /* joined: with a reader, a protocol or a writer */
     bool can_pause, can_eof;
+    struct bytes out;              /* written and not handed over */
+    unsigned long long written, handed;
+    size_t high, low;
+    bool above;                    /* the high mark was passed, and the low one is not reached */
+    bool eof_asked, eof_told, closing, close_told, aborted, abort_told;
+    bool lost, released;           /* lost: nothing will come and go any more */
+    int lost_code;
     bool pause_asked, pause_told;
     uint64_t timeout, close_due;
-    bool late;               /* the time of close was over */
+    bool late;                     /* the time of close was over */
+    char info[8];                  /* "peername" */
+    size_t info_len;
+    bool has_info;
 };
 
 struct protocol {
     struct thing thing;
     struct reader *reader;
     struct connection *connection;
-    bool made, lost, eof, has_client;
-    struct operation_of *client; /* to be called back when the connection is made */
+    bool made, has_client, writing_paused;
+    struct operation_of *client;   /* to be called back when the connection is made */
 };
 
 struct settings {
@@ -166,7 +172,7 @@ static void thing_begin(struct thing *thing, enum kind kind, void *handle, struc
 {
     for (size_t k = 0; k < KINDS; k++)
         for (size_t i = 0; i < things_count[k]; i++)
-            if (things[k][i]->live && things[k][i]->handle == handle) disagree("a handle that is another's: %p", handle);
+            if (things[k][i]->handle == handle) disagree("a handle that is, or was, another's: %p", handle);
     *thing = (struct thing){ .handle = handle, .kind = kind, .number = (int)things_count[kind], .live = true, .loop = loop };
     things[kind][things_count[kind]++] = thing;
 }
@@ -287,7 +293,8 @@ static bool dying(const struct pick *pick)
 /* A code: what the handle's refusal gives, or else this. Where handle and argument are both wrong, either is told. */
 static int answered_for(const struct pick *pick, long long got, int want)
 {
-    if (dying(pick)) return answered_either(got, want, EDDY_ESTATE);
+    if (dying(pick)) reports_allowed[now_called] = true;
+    if (dying(pick)) return answered_either(got, got == 0 || got == EDDY_ESTALE ? (int)got : want, EDDY_ESTATE);
     if (pick->code == 0) return answered(got, want);
     reports_allowed[now_called] = true;
     if (want == EDDY_EINVAL && got == want) return answered(got, want);
@@ -305,12 +312,13 @@ static bool accepted_for(const struct pick *pick, eddy_op got, int want)
 static void told_for(const struct pick *pick, long long got, long long want, long long none)
 {
     if (pick->code != 0) report_due();
-    if (dying(pick)) want = got;
+    if (dying(pick)) want = got, reports_allowed[now_called] = true;
     told(got, pick->code != 0 ? none : want, pick->code == 0);
 }
 
 static void pointer_for(const struct pick *pick, const void *got, bool there)
 {
+    if (dying(pick)) reports_allowed[now_called] = true;
     if (pick->code != 0) report_due();
     told_pointer(got, dying(pick) ? got != NULL : pick->code == 0 && there);
 }
@@ -321,7 +329,7 @@ static void freed_for(const struct pick *pick)
     line_append(";");
     if (pick->code == 0) tallies[now_called].codes[0]++;
     else tallies[now_called].refused++;
-    if (pick->code != 0) reports_allowed[now_called] = true;
+    if (pick->code != 0 || dying(pick)) reports_allowed[now_called] = true;
     if (pick->code != 0 && !pick->silent) report_due();
 }
 

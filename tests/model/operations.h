@@ -90,6 +90,32 @@ static void code_is(int code, int want)
     if (code != want) disagree("the callback's code is %d, predicted was %d", code, want);
 }
 
+/* ---- what ends operations on a connection -------------------------------------------------------------- */
+
+/* Above the high mark until the low one is reached, or as long as the transport cannot take more. What the reader has
+ * by then is told, and what ends the connection; what the reader is told later is not. */
+static struct outcome drain_outcome(const struct operation_of *operation)
+{
+    const struct connection *connection = operation->object;
+    const struct protocol *protocol = connection->protocol;
+    if (operation->decided) return (struct outcome){ .code = operation->code };
+    return (struct outcome){ .waits = connection->above || connection->closing || connection->aborted ||
+                                     (protocol != NULL && protocol->writing_paused) };
+}
+
+static struct outcome closed_outcome(const struct operation_of *operation)
+{
+    const struct connection *connection = operation->object;
+    return (struct outcome){ .waits = !connection->lost, .code = connection->lost_code };
+}
+
+/* Handed over, or it never will be. */
+static bool release_due(const struct operation_of *operation)
+{
+    const struct connection *connection = operation->object;
+    return connection->handed >= operation->end || connection->lost || connection->aborted;
+}
+
 /* What must have been called back when the turn that begins now is over. */
 static bool operation_due(const struct operation_of *operation)
 {
@@ -100,6 +126,9 @@ static bool operation_due(const struct operation_of *operation)
     case OP_posted: return true;
     case OP_later: return operation->due <= operation->loop->now;
     case OP_read: return !outcome_of(reader, &operation->request).waits || operation->due <= operation->loop->now;
+    case OP_drain: return !drain_outcome(operation).waits || operation->due <= operation->loop->now;
+    case OP_closed: return !closed_outcome(operation).waits;
+    case OP_released: return release_due(operation);
     default: return false;
     }
 }

@@ -180,6 +180,7 @@ static void call_reader_new(void)
     if (there) reader_made(handle, loop, limit);
 }
 
+/* What is freed is free at once; who waits on it is told in the next round. */
 static void reader_freed(struct reader *reader)
 {
     if (!reader->thing.live) return;
@@ -206,7 +207,7 @@ static void call_reader_feed(void)
     size_t len;
     const char *bytes = chance_bytes(&len);
     int want = reader != NULL && reader->eof ? EDDY_ESTATE : 0;
-    if (reader != NULL && reader->feeder != NULL && reader->feeder->face != CUSTOM) return;
+    if (reader != NULL && reader->stream != NULL && reader->stream->face != CUSTOM) return;
     switch (chance(8)) {
     default:
         if (once_in(30)) len = SIZE_MAX - chance(3), want = EDDY_EINVAL;

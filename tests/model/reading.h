@@ -90,12 +90,15 @@ static struct outcome outcome_of(const struct reader *reader, const struct reque
  * reached from above. */
 static void reading_regulated(struct reader *reader)
 {
-    if (reader->read != NULL && !reader->read->canceled && outcome_of(reader, &reader->read->request).waits)
+    const bool asked = reader->read != NULL && !reader->read->canceled;
+    const bool waits = asked && outcome_of(reader, &reader->read->request).waits;
+    /* With a read that has its answer and was not told it, and after that between the two marks, either is right. */
+    reader->may_be_paused = !waits && reader->bytes.len > reader->limit &&
+                            (asked || (reader->may_be_paused && reader->bytes.len <= 2 * reader->limit));
+    if (waits || reader->bytes.len <= reader->limit)
         reader->paused = false;
     else if (reader->bytes.len > 2 * reader->limit)
         reader->paused = true;
-    else if (reader->bytes.len <= reader->limit)
-        reader->paused = false;
 }
 
 /* Of a line that was too long the rest is dropped, as it comes. */

@@ -28,6 +28,8 @@ impl Hub {
     pub(in crate::hub) fn close(&mut self, id: Id<Connection>) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         if connection.is(is::CLOSING | is::LOST) {
+            // Also of what the network took before: nothing more is to be written to it.
+            connection.flags |= is::CLOSING;
             return;
         }
         if connection.is_only_in_handshake() {
@@ -55,6 +57,7 @@ impl Hub {
             return self.hang_up(id);
         }
         if connection.is(is::LOST | is::ABORTED) {
+            connection.flags |= is::CLOSING;
             return;
         }
         connection.flags |= is::CLOSING | is::ABORTED;

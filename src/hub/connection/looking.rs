@@ -63,9 +63,11 @@ impl Hub {
     /// The transport's handle: the user's own for one made of C functions.
     pub fn transport_of(&mut self, id: Id<Connection>) -> Result<usize, Refusal> {
         let connection = self.alive(id, face::WRITER)?;
-        let custom =
-            connection.rare.as_ref().and_then(|rare| rare.custom.as_ref()).map(|custom| custom.handle);
-        Ok(custom.unwrap_or_else(|| id.face(Kind::Transport)))
+        let own = connection.rare.as_ref().map_or(0, |rare| match &rare.custom {
+            Some(custom) => custom.handle,
+            None => rare.released,
+        });
+        Ok(if own != 0 { own } else { id.face(Kind::Transport) })
     }
 
     /// For `eddy_repr`: what asyncio's own repr tells.

@@ -116,6 +116,9 @@ pub mod is {
     pub const RELEASES: u64 = 1 << 36;
     /// The read that waits wants its bytes in memory of its owner's.
     pub const INTO: u64 = 1 << 37;
+    /// Its writer was freed, or its protocol; another would have the same handle, and a freed one lives no more.
+    pub const HAD_WRITER: u64 = 1 << 38;
+    pub const HAD_PROTOCOL: u64 = 1 << 39;
     /// It has the ends of pipes instead of a socket.
     pub const PIPE: u64 = 1 << 40;
     /// The end that was written to is gone for good, while the other is still read from.
@@ -183,6 +186,10 @@ pub struct Rare {
     peer: Option<Id<Connection>>,
     /// Another connection's transport, which this reader's flow control pauses.
     pub regulates: Option<Id<Connection>>,
+    /// The handle of the custom transport that it had, for a writer that outlives it; 0: none.
+    pub released: usize,
+    /// How many readers of other connections hold back this one's transport.
+    pub regulated: u32,
     /// This was only a custom transport, and has joined that stream.
     pub joined: Option<Id<Connection>>,
     pub client: Callback,
@@ -522,7 +529,11 @@ impl Hub {
         let Some(connection) = self.connections.get_mut(id) else { return };
         let gone = connection.flags & faces;
         connection.flags &= !faces;
+        if gone & face::PROTOCOL != 0 {
+            connection.flags |= is::HAD_PROTOCOL;
+        }
         if gone & face::WRITER != 0 {
+            connection.flags |= is::HAD_WRITER;
             connection.flags &= !is::ANNOUNCE;
             decide_drains(connection, Some(Error::Canceled));
         }

@@ -301,7 +301,7 @@ impl Hub {
         if !can_write_eof(connection) {
             return Err(Refusal::Unsupported);
         }
-        if !connection.is_closing() {
+        if !connection.is(is::CLOSING) {
             connection.flags |= is::WRITE_EOF;
             self.touch(id);
         }
