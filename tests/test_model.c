@@ -56,6 +56,7 @@ static void come_to_rest(void)
     quiet = true;
     settle();
     quiet = false;
+    for (size_t i = 0; i < things_count[READER]; i++) ((struct reader *)things[READER][i])->resumes = false;
     for (size_t i = 0; i < connections_count; i++)
         if (connections[i]->loop->thing.live && connections[i]->face == CUSTOM) custom_settled(connections[i]);
 }

@@ -27,6 +27,13 @@ impl Custom {
     }
 }
 
+/// One that has joined a stream, or had a writer, is that stream's, also when nothing else is left of it.
+fn is_lone(connection: &Connection, id: Id<Connection>) -> bool {
+    let custom = connection.rare.as_ref().and_then(|rare| rare.custom.as_ref());
+    let began_here = custom.is_some_and(|custom| Id::behind_face(custom.handle, Kind::Transport) == id);
+    began_here && connection.faces() == face::TRANSPORT && !connection.is(is::HAD_WRITER)
+}
+
 impl Hub {
     pub fn transport_new(&mut self, ops: TransportOps, argument: usize) -> Result<Id<Connection>, Refusal> {
         self.accepting()?;
@@ -53,11 +60,7 @@ impl Hub {
         let has_one = |connection: &Connection| connection.is(is::LOST) || connection.has_transport();
         let taken = self.connections.get(stream).is_none_or(has_one);
         let Some(lone) = self.connections.get_mut(transport) else { return Err(Refusal::Stale) };
-        // Once: one that has joined a stream is that stream's, also when nothing else is left of it.
-        let is_lone = lone.rare.as_ref().and_then(|rare| rare.custom.as_ref()).is_some_and(|custom| {
-            lone.faces() == face::TRANSPORT && Id::behind_face(custom.handle, Kind::Transport) == transport
-        });
-        if taken || !is_lone || lone.is(is::LOST | is::HAD_WRITER) {
+        if taken || !is_lone(lone, transport) || lone.is(is::LOST) {
             return Err(Refusal::State);
         }
         let moved = is::CUSTOM | is::CLOSING | is::ABORTED | is::USER_PAUSED | is::PAUSE_TOLD | is::LEAVING;
@@ -89,7 +92,7 @@ impl Hub {
         if has_one || transport == reader {
             return Err(Refusal::State);
         }
-        if other.is(is::CUSTOM) && other.faces() == face::TRANSPORT {
+        if is_lone(other, transport) {
             return self.join(reader, transport);
         }
         let connection = self.alive(reader, face::READER)?;

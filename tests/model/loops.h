@@ -136,6 +136,9 @@ static void loop_freed(struct loop *loop)
 
 static void loop_is_gone(struct loop *loop)
 {
+    for (size_t i = pending_count; i > 0; i--) /* a client that was not announced yet is nobody's receipt */
+        if (pending[i - 1]->loop == loop && pending[i - 1]->kind == OP_opened && pending[i - 1]->receipt < 0)
+            operation_ends(pending[i - 1]);
     for (size_t i = 0; i < pending_count; i++)
         if (pending[i]->loop == loop)
             disagree("%s #%d was not called back when its loop was freed", operation_names[pending[i]->kind], pending[i]->number);
@@ -305,9 +308,12 @@ static void call_loop_cancel(void)
     CALLING(eddy_loop_cancel, "(%s, %lld #%d)", called(&chosen), (long long)receipt, operation != NULL ? operation->number : -1);
     const int code = eddy_loop_cancel(chosen.handle, receipt);
     const bool late = loop != NULL && (loop->freeing || loop->free_asked) && meant != NULL;
-    if (late) answered_either(code, 0, EDDY_ESTALE); /* it may be decided already that it ends with its loop */
+    /* A drain whose answer is found and not told yet: either, but then it is that. */
+    const bool answered_already = meant != NULL && meant->kind == OP_drain && (meant->decided || operation_due(meant));
+    if (late || answered_already) answered_either(code, 0, EDDY_ESTALE); /* it may be decided already that it ends with its loop */
     else answered_for(&chosen, code, meant != NULL ? 0 : receipt < 0 ? EDDY_EINVAL : EDDY_ESTALE);
     if (code == 0 && meant != NULL) meant->canceled = true, meant->turn = loop->turn;
+    if (code == 0 && meant != NULL && meant->kind == OP_read) reading_regulated(meant->object);
 }
 
 static void call_loop_asked(void)

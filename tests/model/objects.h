@@ -36,6 +36,7 @@ struct operation_of {
     struct loop *loop;
     void *object;       /* the reader, the connection, the server it is about */
     eddy_op receipt;    /* negative: it cannot be cancelled */
+    bool idle;          /* a drain that had nothing to wait for when it was asked for */
     bool done, canceled, decided; /* decided: with this code, whatever comes */
     int code;
     bool due_before;    /* the turn that runs began */
@@ -80,7 +81,7 @@ struct reader {
     struct connection *connection; /* whose transport it holds back */
     struct connection *stream;     /* whose reader it is */
     struct protocol *protocol;
-    bool paused, may_be_paused;
+    bool paused, may_be_paused, resumes;
     bool lost;                     /* lost: its protocol said so, with or without a transport */
 };
 
@@ -92,6 +93,8 @@ struct connection {
     struct thing transport, writer;
     struct protocol *protocol;
     struct reader *reader;         /* of the writer */
+    struct connection *peer;       /* whose bytes come here, where the other side is one of ours too */
+    bool untracked;                /* what comes is not known any more */
     bool has_writer, joined;       /* joined: with a reader, a protocol or a writer */
     bool can_pause, can_eof;
     struct bytes out;              /* written and not handed over */
@@ -103,6 +106,7 @@ struct connection {
     int lost_code;
     bool pause_asked, pause_told;
     uint64_t timeout, close_due;
+    bool timed;                    /* a time was set for what is to be sent */
     bool late;                     /* the time of close was over */
     char info[8];                  /* "peername" */
     size_t info_len;
@@ -115,6 +119,11 @@ struct protocol {
     struct connection *connection;
     bool made, has_client, writing_paused;
     struct operation_of *client;   /* to be called back when the connection is made */
+};
+
+struct server {
+    struct thing thing;
+    bool closed;
 };
 
 struct settings {
@@ -141,6 +150,18 @@ static void *fresh(size_t size)
     void *made = calloc(1, size);
     if (made == NULL || arena_count == sizeof arena / sizeof arena[0]) FAIL("the model has no more room");
     return arena[arena_count++] = made;
+}
+
+/* Of sockets, pipes and pairs the kernel, or the other side, decides when bytes and ends come: what has come may be less
+ * than what was sent, and an end that is to come may have come. Which bytes come, and what was done on this side, is known. */
+static bool vague(const struct connection *connection)
+{
+    return connection != NULL && connection->face != CUSTOM;
+}
+
+static bool vague_reader(const struct reader *reader)
+{
+    return reader != NULL && vague(reader->stream);
 }
 
 static bool roomy(void)
@@ -246,9 +267,11 @@ static struct pick pick_any(enum kind kind)
     }
     if (manner == 2 && thing != NULL) {
         wrong.handle = (void *)((uintptr_t)thing->handle ^ (uintptr_t)1 << chance(64));
-        for (size_t k = 0; k < KINDS; k++) /* it may be somebody's all the same, or have been */
+        /* It may be somebody's all the same; the handles of one stream differ in the bits of the kind alone. */
+        for (size_t k = 0; k < KINDS; k++)
             for (size_t i = 0; i < things_count[k]; i++)
-                if (things[k][i]->handle == wrong.handle) return pick_thing(thing);
+                if ((((uintptr_t)things[k][i]->handle ^ (uintptr_t)wrong.handle) & ~((uintptr_t)15 << 48)) == 0)
+                    return pick_thing(thing);
         wrong.silent = true; /* it may look as if it had been freed */
         return wrong;
     }

@@ -74,7 +74,7 @@ static int callback_begins(struct operation_of *operation, enum operation kind, 
     if (error != NULL && code == 0) disagree("an error without a code");
     error_looked_at(error, code);
     operation_ends(operation);
-    if (operation->loop->freeing && kind != OP_released && code != EDDY_ECANCELED)
+    if (operation->loop->freeing && kind != OP_released && code != EDDY_ECANCELED && !(operation->decided && code == operation->code))
         disagree("the loop is being freed, and the code is %d", code);
     return code;
 }
@@ -121,6 +121,8 @@ static bool operation_due(const struct operation_of *operation)
 {
     const struct reader *reader = operation->object;
     if (operation->canceled) return true;
+    if (operation->kind == OP_read && vague_reader(reader)) return false;
+    if ((operation->kind == OP_drain || operation->kind == OP_closed || operation->kind == OP_released) && vague(operation->object)) return false;
     switch (operation->kind) {
     case OP_soon:
     case OP_posted: return true;

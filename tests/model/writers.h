@@ -130,10 +130,14 @@ static void has_drained(eddy_writer *writer, const eddy_error *error, void *arg)
     if (writer != connection->writer.handle) disagree("the callback of another writer");
     if (operation->loop->freeing) {
     } else if (operation->canceled) {
-        code_is(code, EDDY_ECANCELED);
+        code_is(code, operation->decided && code == operation->code ? code : EDDY_ECANCELED);
     } else {
         const struct outcome outcome = drain_outcome(operation);
-        if (outcome.waits && (connection->closing || connection->aborted)) {
+        if (vague(connection)) {
+            if (code != 0 && code != EDDY_ELOST && code != EDDY_ETLS && (code != EDDY_ETIMEDOUT || (operation->due == EDDY_NEVER && !connection->timed)))
+                disagree("no drain ends like that");
+        } else if (operation->idle && code == 0) {
+        } else if (outcome.waits && (connection->closing || connection->aborted)) {
             /* It goes: by then what was gathered may be out, or the connection is gone. */
             if (code != 0 && code != EDDY_ELOST && code != EDDY_ETIMEDOUT) code_is(code, EDDY_ELOST);
         } else if (outcome.waits) {
@@ -158,6 +162,12 @@ static void was_closed(eddy_writer *writer, const eddy_error *error, void *arg)
         code_is(code, EDDY_ECANCELED);
     } else {
         const struct outcome outcome = closed_outcome(operation);
+        if (vague(connection)) {
+            if (code != 0 && code != EDDY_ELOST && code != EDDY_ETLS && (code != EDDY_ETIMEDOUT || !connection->timed))
+                disagree("no connection ends like that");
+            callback_ends(error);
+            return;
+        }
         if (outcome.waits) disagree("the connection is not over");
         code_is(code, outcome.code);
         for (size_t i = 0; i < pending_count; i++)
@@ -172,7 +182,7 @@ static void was_released(void *arg)
 {
     struct operation_of *operation = arg;
     callback_begins(operation, OP_released, NULL);
-    if (!operation->loop->freeing && !release_due(operation)) disagree("the bytes are not handed over");
+    if (!operation->loop->freeing && !vague(operation->object) && !release_due(operation)) disagree("the bytes are not handed over");
     callback_ends(NULL);
 }
 
@@ -188,6 +198,10 @@ static int write_predicted(const struct connection *connection, size_t len)
 static void was_written(struct connection *connection, const char *bytes, size_t len)
 {
     connection->written += len;
+    if (vague(connection)) {
+        if (connection->peer != NULL) bytes_add(&connection->peer->reader->bytes, bytes, len);
+        return;
+    }
     if (connection->lost) {
         connection->handed = connection->written;
         return;
@@ -198,7 +212,8 @@ static void was_written(struct connection *connection, const char *bytes, size_t
 
 static int write_answered(const struct pick *chosen, struct connection *connection, int code, bool nonsense, size_t len)
 {
-    const int want = nonsense ? EDDY_EINVAL : connection == NULL ? 0 : write_predicted(connection, len);
+    int want = nonsense ? EDDY_EINVAL : connection == NULL ? 0 : write_predicted(connection, len);
+    if (vague(connection) && want >= 0 && (code == 0 || code == 1)) want = code; /* how much is unsent */
     return answered_for(chosen, code, want);
 }
 
@@ -263,7 +278,9 @@ static void call_writer_wait(void)
     if (was_accepted && drains) {
         const struct reader *reader = connection->reader;
         if (reader != NULL && reader->failed != 0) operation->decided = true, operation->code = reader->failed;
-        else if (connection->lost) operation->decided = true, operation->code = EDDY_ELOST;
+        operation->idle = !drain_outcome(operation).waits;
+        if (operation->decided) {
+        } else if (connection->lost) operation->decided = true, operation->code = EDDY_ELOST;
     }
     if (was_accepted && drains && connection->timeout != 0 && connection->timeout != EDDY_NEVER) {
         const uint64_t now = connection->loop->now;
@@ -284,7 +301,10 @@ static void call_writer_end(void)
     case 0:
         CALLING(eddy_writer_write_eof, "(%s)", called(&chosen));
         if (connection != NULL && !connection->can_eof) want = EDDY_ENOTSUP;
-        if (answered_for(&chosen, eddy_writer_write_eof(chosen.handle), want) == 0 && !connection->closing && !connection->aborted)
+        const int code = eddy_writer_write_eof(chosen.handle);
+        /* What a transport could is forgotten when it is released. */
+        if (connection != NULL && connection->released && code == 0) want = 0;
+        if (answered_for(&chosen, code, want) == 0 && !connection->closing && !connection->aborted)
             connection->eof_asked = true;
         break;
     case 1:
@@ -316,24 +336,28 @@ static void call_writer_look(void)
     switch (chance(8)) {
     case 0:
         CALLING(eddy_writer_can_write_eof, "(%s)", called(&chosen));
-        told_for(&chosen, eddy_writer_can_write_eof(chosen.handle), connection != NULL && connection->can_eof, 0);
+        const bool can = eddy_writer_can_write_eof(chosen.handle);
+        told_for(&chosen, can, connection != NULL && (connection->can_eof || (connection->released && can)), 0);
         break;
     case 1:
         CALLING(eddy_writer_is_closing, "(%s)", called(&chosen));
-        told_for(&chosen, eddy_writer_is_closing(chosen.handle), is_closing(connection), 0);
+        const bool closing = eddy_writer_is_closing(chosen.handle);
+        told_for(&chosen, closing, is_closing(connection) || (vague(connection) && closing), 0);
         break;
     case 2:
         CALLING(eddy_writer_get_write_buffer_size, "(%s)", called(&chosen));
-        told_for(&chosen, (long long)eddy_writer_get_write_buffer_size(chosen.handle), connection != NULL ? (long long)connection->out.len : 0, 0);
+        const size_t unsent = eddy_writer_get_write_buffer_size(chosen.handle);
+        told_for(&chosen, (long long)unsent, vague(connection) && unsent <= connection->written ? (long long)unsent : connection != NULL ? (long long)connection->out.len : 0, 0);
         break;
     case 3: {
         const bool known = once_in(2), nameless = once_in(20);
         CALLING(eddy_writer_get_extra_info, "(%s, %s)", called(&chosen), nameless ? "NULL" : known ? "peername" : "nonsense");
         const char *info = eddy_writer_get_extra_info(chosen.handle, nameless ? NULL : known ? "peername" : "nonsense", once_in(3) ? NULL : &len);
-        const bool there = connection != NULL && connection->has_info && known && !nameless;
+        bool there = connection != NULL && connection->has_info && known && !nameless;
+        if (vague(connection) && known && !nameless) there = info != NULL;
         pointer_for(&chosen, info, there);
         reports_allowed[now_called] |= nameless;
-        if (info != NULL && (len != 7 || connection->info_len == 7) && (len != connection->info_len || memcmp(info, connection->info, len) != 0))
+        if (info != NULL && !vague(connection) && (len != 7 || connection->info_len == 7) && (len != connection->info_len || memcmp(info, connection->info, len) != 0))
             disagree("another value was kept");
         break;
     }
@@ -341,13 +365,14 @@ static void call_writer_look(void)
         CALLING(eddy_writer_transport, "(%s)", called(&chosen));
         const eddy_transport *transport = eddy_writer_transport(chosen.handle);
         pointer_for(&chosen, transport, connection != NULL);
+        if (transport != NULL && vague(connection) && connection->transport.handle == NULL) connection->transport.handle = (void *)(uintptr_t)transport;
         if (transport != NULL && transport != connection->transport.handle) disagree("another transport");
         break;
     }
     case 5: {
         const uint64_t timeout = once_in(4) ? 0 : once_in(4) ? EDDY_NEVER : chance(20);
         CALLING(eddy_writer_set_timeout, "(%s, %llu)", called(&chosen), (unsigned long long)timeout);
-        if (answered_for(&chosen, eddy_writer_set_timeout(chosen.handle, timeout), 0) == 0) connection->timeout = timeout;
+        if (answered_for(&chosen, eddy_writer_set_timeout(chosen.handle, timeout), 0) == 0) connection->timeout = timeout, connection->timed |= timeout != 0;
         break;
     }
     case 6:
@@ -375,10 +400,12 @@ static bool reading_is_paused(const struct connection *connection, bool *or_not)
     *or_not = false;
     for (size_t i = 0; i < things_count[READER]; i++) {
         const struct reader *reader = (struct reader *)things[READER][i];
-        if (!reader->thing.live || reader->connection != connection) continue;
+        if (!reader->thing.live || (reader->connection != connection && reader->stream != connection)) continue;
         paused |= reader->paused;
-        *or_not |= reader->may_be_paused;
+        *or_not |= reader->may_be_paused || reader->resumes;
     }
+    /* Within a callback the reader may just have given, and the transport is looked at when it returns. */
+    *or_not |= depth > 0;
     *or_not &= !connection->pause_asked;
     return paused;
 }
@@ -454,9 +481,11 @@ static void call_set_transport(void)
     /* A transport of nobody's becomes this reader's stream's; another stream's is only held back. */
     const bool joins = connection->face == CUSTOM && !connection->joined;
     if (want == 0 && joins && (connection->lost || reader->lost)) want = EDDY_ESTATE;
+    /* One that has lost its transport may have another to hold back, or not. */
+    if (want == EDDY_ESTATE && reader->connection != NULL && reader->connection->lost && code == 0) want = 0;
     if (answered_for(&chosen, code, want) != 0) return;
     reader->connection = connection;
-    if (joins) stream_joined(connection, reader);
+    if (joins && reader->stream == NULL) stream_joined(connection, reader);
     reading_regulated(reader);
 }
 
