@@ -3,7 +3,8 @@
     python3 tests/misuse_complete.py include/eddy.h tests
 
 A function that takes a handle must stand in the table, and once more for each further handle that it takes; the
-few that take none must be called in test_misuse.c, or in test_tls_settings.c.
+few that take none must be called in test_misuse.c, or in test_tls_settings.c. And every function must stand in the
+list of the model (model/functions.h), in the header's order, and be called there.
 """
 import pathlib
 import re
@@ -50,6 +51,13 @@ def main(header, tests):
                 faults.append(f"{name} takes a {kind} too, which the table does not say")
     for name in first.keys() - declared.keys():
         faults.append(f"{name} is in the table, and not in the header")
+    listed = re.findall(r"\bF\((eddy_\w+)\)", (tests / "model" / "functions.h").read_text())
+    if listed != list(declared):
+        faults.append("model/functions.h is not the list of the header's functions")
+    model = "".join(file.read_text() for file in sorted((tests / "model").glob("*.h")))
+    for name in declared:
+        if not re.search(rf"\bCALLING\({name},", model) or not re.search(rf"\b{name}\(", model):
+            faults.append(f"{name} is not called by the model")
     for fault in faults:
         print(fault)
     print(f"{len(declared)} functions, {len(faults)} faults")

@@ -1,5 +1,7 @@
 /* Calls at random, beside a model that says what each of them must give, and what each callback must tell. */
-#include "model/custom.h"
+#include "model/world.h"
+
+#include <semaphore.h>
 
 enum { CALLS_A_ROUND = 400 };
 
@@ -8,7 +10,7 @@ static bool quiet;
 static void one_call(void)
 {
     if (!roomy()) return;
-    switch (chance(28)) {
+    switch (chance(33)) {
     case 0: call_loop_new(); break;
     case 1: call_loop_free(); break;
     case 2: case 3: call_loop_run(); break;
@@ -31,8 +33,39 @@ static void one_call(void)
     case 24: call_writer_look(); break;
     case 25: call_transport(); break;
     case 26: if (once_in(2)) call_set_extra_info(); else call_set_transport(); break;
+    case 27: if (!foreign) call_anything(); break;
+    case 28: if (once_in(3)) call_open_pair(); break;
+    case 29: if (once_in(12)) call_open(); break;
+    case 30: if (once_in(20)) call_start(); else call_server(); break;
+    case 31: if (once_in(3)) call_start_tls(); else call_tls(); break;
     default: signal_happens();
     }
+}
+
+/* ---- a call from another thread, while this one waits for it --------------------------------------------- */
+
+static pthread_t stranger;
+static sem_t asked_to_call, has_called;
+static bool stranger_ends;
+
+static void *stranger_runs(void *arg)
+{
+    (void)arg;
+    for (;;) {
+        while (sem_wait(&asked_to_call) != 0) continue;
+        if (stranger_ends) return NULL;
+        one_call();
+        sem_post(&has_called);
+    }
+}
+
+static void one_call_from_elsewhere(void)
+{
+    foreign = true;
+    line("from another thread:");
+    sem_post(&asked_to_call);
+    while (sem_wait(&has_called) != 0) continue;
+    foreign = false;
 }
 
 static void act(void)
@@ -65,30 +98,40 @@ static void a_round(uint64_t seed)
 {
     round_seed = seed, round_calls = 0, lines_written = 0;
     chance_begin(seed);
+    kept_error = NULL, last_port = 1;
+    snprintf(server_path, sizeof server_path, "@eddy-model-%d", (int)getpid());
     call_loop_new();
     while (round_calls < CALLS_A_ROUND) {
-        one_call();
+        if (once_in(25)) one_call_from_elsewhere();
+        else one_call();
         if (once_in(60)) come_to_rest();
     }
     come_to_rest();
     for (size_t i = 0; i < things_count[LOOP]; i++)
         if (things[LOOP][i]->live) loop_freed((struct loop *)things[LOOP][i]);
     if (pending_count > 0) disagree("%s #%d was never called back", operation_names[pending[0]->kind], pending[0]->number);
+    tls_forgotten();
     everything_forgotten();
 }
 
 TEST(calls_at_random_do_what_the_model_says, "")
 {
     const char *seed = getenv("EDDY_TEST_SEED"), *calls = getenv("EDDY_TEST_CALLS");
-    const unsigned long long wanted = calls != NULL ? strtoull(calls, NULL, 10) : 200000u / (unsigned)eddy_test_slow();
+    const unsigned long long wanted = calls != NULL ? strtoull(calls, NULL, 10) : 1000000u / (unsigned)eddy_test_slow();
     const char *shown = getenv("EDDY_TEST_LINES");
     if (shown != NULL && strtoull(shown, NULL, 10) <= LINES) lines_shown = strtoull(shown, NULL, 10);
     for (size_t i = 0; i < 4; i++) signal(our_signals[i], signal_passes);
+    sem_init(&asked_to_call, 0, 0);
+    sem_init(&has_called, 0, 0);
+    stranger = plain_start(stranger_runs, NULL);
     if (seed != NULL) a_round(strtoull(seed, NULL, 10));
     for (uint64_t round = 0; seed == NULL && calls_made < wanted; round++) {
         alarm(60); /* for each */
         a_round(round);
     }
+    stranger_ends = true;
+    sem_post(&asked_to_call);
+    plain_join(stranger);
     print_table();
     printf("%llu calls, %llu from within callbacks; %llu callbacks\n", calls_made, calls_within, callbacks_checked);
 }

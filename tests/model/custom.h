@@ -143,6 +143,7 @@ static void call_protocol_new(void)
     struct reader *reader;
     struct pick chosen = pick_loop(&loop), other = pick_reader(&reader);
     const bool has_client = once_in(2);
+    if (vague_reader(reader)) reader = NULL, other = (struct pick){ .code = EDDY_ESTALE, .or_code = EDDY_ESTALE };
     /* Mostly such as fit. */
     if (reader != NULL && !once_in(10)) loop = reader->thing.loop, chosen = pick_thing(&loop->thing);
     struct protocol *protocol = fresh(sizeof *protocol);

@@ -145,7 +145,7 @@ static void loop_is_gone(struct loop *loop)
     for (size_t k = 0; k < KINDS; k++)
         for (size_t i = 0; i < things_count[k]; i++)
             if (things[k][i]->loop == loop) things[k][i]->live = false;
-    loop->freeing = false;
+    loop->freeing = loop->free_asked = false;
     for (size_t i = 0; i < 4; i++) loop->watches[i].on = false;
     for (size_t i = 0; i < connections_count; i++)
         if (connections[i]->loop == loop && connections[i]->face == CUSTOM && !connections[i]->released)
@@ -307,10 +307,11 @@ static void call_loop_cancel(void)
         if (receipt >= 0 && pending[i]->receipt == receipt && pending[i]->loop == loop && !pending[i]->canceled) meant = pending[i];
     CALLING(eddy_loop_cancel, "(%s, %lld #%d)", called(&chosen), (long long)receipt, operation != NULL ? operation->number : -1);
     const int code = eddy_loop_cancel(chosen.handle, receipt);
-    const bool late = loop != NULL && (loop->freeing || loop->free_asked) && meant != NULL;
+    const bool late = chosen.code == 0 && (loop->freeing || loop->free_asked) && meant != NULL;
     /* A drain whose answer is found and not told yet: either, but then it is that. */
-    const bool answered_already = meant != NULL && meant->kind == OP_drain && (meant->decided || operation_due(meant));
-    if (late || answered_already) answered_either(code, 0, EDDY_ESTALE); /* it may be decided already that it ends with its loop */
+    const bool answered_already = meant != NULL && meant->kind == OP_drain && (meant->decided || vague(meant->object) || operation_due(meant));
+    const bool worldly = meant != NULL && meant->kind >= OP_opened;
+    if (chosen.code == 0 && (late || answered_already || worldly)) answered_either(code, 0, EDDY_ESTALE); /* it may be decided already that it ends with its loop */
     else answered_for(&chosen, code, meant != NULL ? 0 : receipt < 0 ? EDDY_EINVAL : EDDY_ESTALE);
     if (code == 0 && meant != NULL) meant->canceled = true, meant->turn = loop->turn;
     if (code == 0 && meant != NULL && meant->kind == OP_read) reading_regulated(meant->object);

@@ -94,6 +94,7 @@ struct connection {
     struct protocol *protocol;
     struct reader *reader;         /* of the writer */
     struct connection *peer;       /* whose bytes come here, where the other side is one of ours too */
+    bool served;                   /* a server's client */
     bool untracked;                /* what comes is not known any more */
     bool has_writer, joined;       /* joined: with a reader, a protocol or a writer */
     bool can_pause, can_eof;
@@ -266,7 +267,8 @@ static struct pick pick_any(enum kind kind)
         return wrong;
     }
     if (manner == 2 && thing != NULL) {
-        wrong.handle = (void *)((uintptr_t)thing->handle ^ (uintptr_t)1 << chance(64));
+        /* Not the bits of the place: what was made there and is not announced yet would be guessed right. */
+        wrong.handle = (void *)((uintptr_t)thing->handle ^ (uintptr_t)1 << (20 + chance(44)));
         /* It may be somebody's all the same; the handles of one stream differ in the bits of the kind alone. */
         for (size_t k = 0; k < KINDS; k++)
             for (size_t i = 0; i < things_count[k]; i++)
@@ -302,7 +304,7 @@ static struct pick pick(enum kind kind)
 {
     struct pick chosen = pick_any(kind);
     /* Of a loop that is being freed nobody may ask whether a handle is still good: it is too late for all of them. */
-    for (size_t i = 0; i < things_count[LOOP] && chosen.code == EDDY_ESTALE; i++)
+    for (size_t i = 0; i < things_count[LOOP] && chosen.code == EDDY_ESTALE && !foreign; i++)
         if (((struct loop *)things[LOOP][i])->freeing || ((struct loop *)things[LOOP][i])->free_asked) chosen.or_code = EDDY_ESTATE;
     return chosen;
 }

@@ -29,6 +29,7 @@ static void operation_begins(struct operation_of *operation, eddy_op receipt, bo
     for (size_t i = 0; i < pending_count; i++)
         if (receipt > 0 && pending[i]->receipt == receipt) disagree("a receipt that is another's: %lld", (long long)receipt);
     operation->receipt = receipt;
+    if (operation->kind >= OP_opened) operation->loop->may_be_timed = true;
     operation->turn = operation->loop == NULL ? 0 : operation->loop->turn;
     pending[pending_count++] = operation;
     line_append(" (#%d)", operation->number);
@@ -74,15 +75,16 @@ static int callback_begins(struct operation_of *operation, enum operation kind, 
     if (error != NULL && code == 0) disagree("an error without a code");
     error_looked_at(error, code);
     operation_ends(operation);
-    if (operation->loop->freeing && kind != OP_released && code != EDDY_ECANCELED && !(operation->decided && code == operation->code))
+    if (operation->loop->freeing && kind != OP_released && code != EDDY_ECANCELED && !(operation->decided && code == operation->code) &&
+        !(kind == OP_drain && (code == EDDY_ELOST || code == 0))) /* its answer was found before */
         disagree("the loop is being freed, and the code is %d", code);
     return code;
 }
 
 static void callback_ends(const eddy_error *error)
 {
-    if (error != NULL) kept_error = error;
     act();
+    if (error != NULL) kept_error = error;
 }
 
 static void code_is(int code, int want)

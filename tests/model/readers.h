@@ -196,7 +196,7 @@ static void call_reader_new(void)
     const bool fine = limit > 0 && limit <= PTRDIFF_MAX / 4;
     CALLING(eddy_reader_new, "(%s, %zu)", called(&chosen), limit);
     eddy_reader *handle = eddy_reader_new(chosen.handle, limit);
-    const bool there = chosen.code == 0 && fine && !(loop->freeing && handle == NULL);
+    const bool there = chosen.code == 0 && fine && !(dying(&chosen) && handle == NULL);
     if (!there) report_due();
     told_pointer(handle, there);
     if (there) reader_made(handle, loop, limit);

@@ -130,7 +130,9 @@ static void has_drained(eddy_writer *writer, const eddy_error *error, void *arg)
     if (writer != connection->writer.handle) disagree("the callback of another writer");
     if (operation->loop->freeing) {
     } else if (operation->canceled) {
-        code_is(code, operation->decided && code == operation->code ? code : EDDY_ECANCELED);
+        /* Unless its answer was found before the writer was freed. */
+        const bool found = (operation->decided && code == operation->code) || ((code == 0 || code == EDDY_ELOST) && !connection->writer.live);
+        code_is(code, found ? code : EDDY_ECANCELED);
     } else {
         const struct outcome outcome = drain_outcome(operation);
         if (vague(connection)) {
@@ -214,6 +216,7 @@ static int write_answered(const struct pick *chosen, struct connection *connecti
 {
     int want = nonsense ? EDDY_EINVAL : connection == NULL ? 0 : write_predicted(connection, len);
     if (vague(connection) && want >= 0 && (code == 0 || code == 1)) want = code; /* how much is unsent */
+    if (vague(connection) && connection->served && want >= 0 && code == EDDY_ESTATE) want = code; /* its server may have closed it */
     return answered_for(chosen, code, want);
 }
 
@@ -402,7 +405,7 @@ static bool reading_is_paused(const struct connection *connection, bool *or_not)
         const struct reader *reader = (struct reader *)things[READER][i];
         if (!reader->thing.live || (reader->connection != connection && reader->stream != connection)) continue;
         paused |= reader->paused;
-        *or_not |= reader->may_be_paused || reader->resumes;
+        *or_not |= reader->may_be_paused || reader->resumes || vague_reader(reader);
     }
     /* Within a callback the reader may just have given, and the transport is looked at when it returns. */
     *or_not |= depth > 0;
@@ -482,7 +485,7 @@ static void call_set_transport(void)
     const bool joins = connection->face == CUSTOM && !connection->joined;
     if (want == 0 && joins && (connection->lost || reader->lost)) want = EDDY_ESTATE;
     /* One that has lost its transport may have another to hold back, or not. */
-    if (want == EDDY_ESTATE && reader->connection != NULL && reader->connection->lost && code == 0) want = 0;
+    if (want == EDDY_ESTATE && reader->connection != NULL && (reader->connection->lost || vague_reader(reader)) && code == 0) want = 0;
     if (answered_for(&chosen, code, want) != 0) return;
     reader->connection = connection;
     if (joins && reader->stream == NULL) stream_joined(connection, reader);
