@@ -40,7 +40,8 @@ static void told_write(eddy_transport *transport, const char *bytes, size_t len,
 static void told_write_eof(eddy_transport *transport, void *arg)
 {
     struct connection *connection = told_transport(transport, arg, "write_eof");
-    if (!connection->eof_asked || connection->eof_told || connection->out.len > 0 || connection->aborted || connection->lost)
+    if (!connection->eof_asked || connection->eof_told || connection->out.len > 0 || connection->aborted ||
+        connection->lost)
         disagree("no end was to be told");
     connection->eof_told = true;
     act();
@@ -49,7 +50,8 @@ static void told_write_eof(eddy_transport *transport, void *arg)
 static void told_close(eddy_transport *transport, void *arg)
 {
     struct connection *connection = told_transport(transport, arg, "close");
-    if (!connection->loop->freeing && (!connection->closing || connection->close_told || connection->out.len > 0 || connection->aborted || connection->lost))
+    if (!connection->loop->freeing && (!connection->closing || connection->close_told || connection->out.len > 0 ||
+                                       connection->aborted || connection->lost))
         disagree("it was not to be closed");
     connection->close_told = true;
     over_without_protocol(connection);
@@ -61,7 +63,8 @@ static void told_abort(eddy_transport *transport, void *arg)
     struct connection *connection = told_transport(transport, arg, "abort");
     if (!connection->loop->freeing && (!connection->aborted || connection->abort_told || connection->lost)) {
         in_call = true, time_is(connection->loop, eddy_loop_time(connection->loop->thing.handle)), in_call = false;
-        if (!connection->closing || connection->close_due == 0 || connection->loop->now < connection->close_due || connection->lost)
+        if (!connection->closing || connection->close_due == 0 || connection->loop->now < connection->close_due ||
+            connection->lost)
             disagree("it was not to be aborted");
         connection->late = connection->aborted = true;
         connection->out.len = 0;
@@ -97,8 +100,14 @@ static void told_release(void *arg)
 }
 
 static const eddy_transport_ops told_ops = {
-    .size = sizeof told_ops, .write = told_write, .write_eof = told_write_eof, .close = told_close, .abort = told_abort,
-    .pause_reading = told_pause, .resume_reading = told_resume, .release = told_release,
+    .size = sizeof told_ops,
+    .write = told_write,
+    .write_eof = told_write_eof,
+    .close = told_close,
+    .abort = told_abort,
+    .pause_reading = told_pause,
+    .resume_reading = told_resume,
+    .release = told_release,
 };
 
 /* ---- making -------------------------------------------------------------------------------------------- */
@@ -150,8 +159,8 @@ static void call_protocol_new(void)
     struct operation_of *operation = operation_made(OP_opened, loop, protocol);
     CALLING(eddy_protocol_new, "(%s, %s, %s)", called(&chosen), called(&other), has_client ? "came" : "NULL");
     eddy_protocol *handle = eddy_protocol_new(chosen.handle, other.handle, has_client ? came : NULL, operation);
-    const bool fine = chosen.code == 0 && other.code == 0 && reader->thing.loop == loop && (reader->stream == NULL || reader->stream->face == CUSTOM) &&
-                      reader->protocol == NULL;
+    const bool fine = chosen.code == 0 && other.code == 0 && reader->thing.loop == loop &&
+                      (reader->stream == NULL || reader->stream->face == CUSTOM) && reader->protocol == NULL;
     const bool there = fine && !(dying(&chosen) && handle == NULL);
     if (!there) reports_allowed[now_called] = true;
     if (!there && !foreign) report_due();
@@ -193,7 +202,9 @@ static void call_writer_new(void)
         const struct connection *stream = reader == NULL ? connection : reader->stream;
         if (connection->has_writer || connection->lost || (reader != NULL && reader->lost)) fine = false;
         /* Another stream's transport, or a stream that has another one. */
-        else if (stream != connection && (stream != NULL || connection->joined || (reader->connection != NULL && reader->connection == connection))) fine = false;
+        else if (stream != connection && (stream != NULL || connection->joined ||
+                                          (reader->connection != NULL && reader->connection == connection)))
+            fine = false;
     }
     const bool there = fine && !(dying(&chosen) && handle == NULL);
     if (!there) reports_allowed[now_called] = true;
@@ -244,12 +255,15 @@ static void call_protocol(void)
         const int code = eddy_protocol_connection_made(chosen.handle, other.handle);
         if (chosen.code != 0 || other.code != 0) {
             reports_allowed[now_called] = true;
-            answered_either(code, chosen.code != 0 ? chosen.code : other.code, chosen.code != 0 ? chosen.or_code : other.or_code);
+            answered_either(code, chosen.code != 0 ? chosen.code : other.code,
+                            chosen.code != 0 ? chosen.or_code : other.or_code);
             return;
         }
         struct reader *reader = protocol->reader;
         if (protocol->thing.loop != connection->loop) want = EDDY_ESTALE, report_due();
-        else if (protocol->made || reader->lost || (reader->stream != connection && (reader->stream != NULL || connection->joined || connection->lost || connection->face != CUSTOM)))
+        else if (protocol->made || reader->lost ||
+                 (reader->stream != connection &&
+                  (reader->stream != NULL || connection->joined || connection->lost || connection->face != CUSTOM)))
             want = EDDY_ESTATE;
         if (answered_for(&chosen, code, want) != 0) return;
         protocol->made = true;
@@ -273,18 +287,21 @@ static void call_protocol(void)
         break;
     case 3:
         CALLING(eddy_protocol_pause_writing, "(%s)", called(&chosen));
-        if (answered_for(&chosen, eddy_protocol_pause_writing(chosen.handle), 0) == 0) protocol->writing_paused = true;
+        if (answered_for(&chosen, eddy_protocol_pause_writing(chosen.handle), 0) == 0)
+            protocol->writing_paused = true;
         break;
     case 4: case 5:
         CALLING(eddy_protocol_resume_writing, "(%s)", called(&chosen));
-        if (answered_for(&chosen, eddy_protocol_resume_writing(chosen.handle), 0) == 0) protocol->writing_paused = false;
+        if (answered_for(&chosen, eddy_protocol_resume_writing(chosen.handle), 0) == 0)
+            protocol->writing_paused = false;
         break;
     case 6: {
         if (chosen.code == 0 && !once_in(4)) return;
         const int code = once_in(2) ? 0 : once_in(3) ? -(int)chance(50) : (int)chance(9);
         CALLING(eddy_protocol_connection_lost, "(%s, %d)", called(&chosen), code);
         const int result = eddy_protocol_connection_lost(chosen.handle, code, once_in(2) ? NULL : "by chance");
-        if (answered_for(&chosen, result, protocol != NULL && protocol->reader->lost ? EDDY_ESTATE : 0) == 0) protocol_is_lost(protocol, code);
+        if (answered_for(&chosen, result, protocol != NULL && protocol->reader->lost ? EDDY_ESTATE : 0) == 0)
+            protocol_is_lost(protocol, code);
         break;
     }
     case 7:
@@ -300,7 +317,8 @@ static void call_protocol(void)
     default:
         if (once_in(30)) len = SIZE_MAX - chance(3), want = EDDY_EINVAL;
         if (once_in(30)) bytes = NULL, want = len > 0 ? EDDY_EINVAL : want;
-        CALLING(eddy_protocol_data_received, "(%s, \"%.*s\", %zu)", called(&chosen), want != 0 || bytes == NULL ? 0 : (int)len, bytes, len);
+        CALLING(eddy_protocol_data_received, "(%s, \"%.*s\", %zu)", called(&chosen),
+                want != 0 || bytes == NULL ? 0 : (int)len, bytes, len);
         if (want == 0 && protocol != NULL && (protocol->reader->lost || protocol->reader->eof)) want = EDDY_ESTATE;
         if (answered_for(&chosen, eddy_protocol_data_received(chosen.handle, bytes, len), want) != 0) return;
         if (protocol->reader->thing.live) reader_gets(protocol->reader, bytes, len);
@@ -315,12 +333,15 @@ static void custom_settled(const struct connection *connection)
     if (connection->lost) disagree("transport%d is lost, and not released", number);
     if (connection->aborted && !connection->abort_told) disagree("transport%d is not told to abort", number);
     if (connection->aborted) return;
-    if (connection->has_writer && connection->out.len > 0) disagree("transport%d was not given all that was written", number);
-    if (connection->eof_asked && !connection->eof_told && !connection->closing) disagree("transport%d is not told of the end", number);
+    if (connection->has_writer && connection->out.len > 0)
+        disagree("transport%d was not given all that was written", number);
+    if (connection->eof_asked && !connection->eof_told && !connection->closing)
+        disagree("transport%d is not told of the end", number);
     if (connection->closing && !connection->close_told) disagree("transport%d is not told to close", number);
     bool or_not;
     if (connection->reader != NULL && connection->reader->eof) return; /* nothing comes that could be held back */
-    if (!connection->closing && connection->can_pause && reading_is_paused(connection, &or_not) != connection->pause_told && !or_not)
+    if (!connection->closing && connection->can_pause &&
+        reading_is_paused(connection, &or_not) != connection->pause_told && !or_not)
         disagree("transport%d is %s", number, connection->pause_told ? "still paused" : "not paused");
 }
 

@@ -40,7 +40,8 @@ static void called_later(eddy_loop *loop, const eddy_error *error, void *arg)
             disagree("at %llu, and due at %llu", (unsigned long long)model->now, (unsigned long long)operation->due);
         for (size_t i = 0; i < pending_count; i++)
             if (pending[i]->kind == OP_later && pending[i]->loop == model && !pending[i]->canceled &&
-                (pending[i]->due < operation->due || (pending[i]->due == operation->due && pending[i]->number < operation->number)))
+                (pending[i]->due < operation->due ||
+                 (pending[i]->due == operation->due && pending[i]->number < operation->number)))
                 disagree("timer #%d comes before", pending[i]->number);
     }
     callback_ends(error);
@@ -141,7 +142,8 @@ static void loop_is_gone(struct loop *loop)
             operation_ends(pending[i - 1]);
     for (size_t i = 0; i < pending_count; i++)
         if (pending[i]->loop == loop)
-            disagree("%s #%d was not called back when its loop was freed", operation_names[pending[i]->kind], pending[i]->number);
+            disagree("%s #%d was not called back when its loop was freed", operation_names[pending[i]->kind],
+                     pending[i]->number);
     for (size_t k = 0; k < KINDS; k++)
         for (size_t i = 0; i < things_count[k]; i++)
             if (things[k][i]->loop == loop) things[k][i]->live = false;
@@ -218,12 +220,15 @@ static void loop_turns(struct loop *loop, int timeout)
         result = eddy_loop_run_once(loop->thing.handle, timeout);
         want = result;
     }
-    const enum function function = manner == 0 ? FN_eddy_loop_run : manner == 1 ? FN_eddy_loop_run_forever : FN_eddy_loop_run_once;
+    const enum function function = manner == 0   ? FN_eddy_loop_run
+                                   : manner == 1 ? FN_eddy_loop_run_forever
+                                                 : FN_eddy_loop_run_once;
     line("the run ends: %d", result);
     now_called = function;
     tallies[function].codes[code_place(result > 0 ? 0 : result)]++;
     if (result < 0 || result != want) disagree("the run gave %d", result);
-    if (manner >= 2 && !loop->free_asked && more_is_known(loop) && result != 1) disagree("the run says that there is no more");
+    if (manner >= 2 && !loop->free_asked && more_is_known(loop) && result != 1)
+        disagree("the run says that there is no more");
     run_ended(loop, loop->free_asked, timeout < 0 ? EDDY_NEVER : (uint64_t)timeout);
 }
 
@@ -256,7 +261,9 @@ static void call_loop_start(void)
 {
     struct loop *loop;
     const struct pick chosen = pick_loop(&loop);
-    const uint64_t delay = once_in(12) ? EDDY_NEVER : once_in(12) ? EDDY_NEVER - chance(3) : chance(once_in(4) ? 200 : 12);
+    const uint64_t delay = once_in(12)   ? EDDY_NEVER
+                           : once_in(12) ? EDDY_NEVER - chance(3)
+                                         : chance(once_in(4) ? 200 : 12);
     const enum operation kind = (enum operation)(OP_soon + chance(3));
     const bool nobody = once_in(30);
     struct operation_of *operation = operation_made(kind, loop, NULL);
@@ -276,13 +283,16 @@ static void call_loop_start(void)
         receipt = eddy_loop_call_later(chosen.handle, delay, nobody ? NULL : called_later, operation);
         accepted = accepted_for(&chosen, receipt, nobody ? EDDY_EINVAL : 0);
         if (accepted && delay < 1000) loop->timed = true;
-        if (accepted) loop->may_be_timed = true, operation->due = delay > EDDY_NEVER - loop->now ? EDDY_NEVER : loop->now + delay;
+        if (accepted)
+            loop->may_be_timed = true,
+            operation->due = delay > EDDY_NEVER - loop->now ? EDDY_NEVER : loop->now + delay;
         break;
     default:
         CALLING(eddy_loop_call_soon_threadsafe, "(%s)", called(&chosen));
         const int code = eddy_loop_call_soon_threadsafe(chosen.handle, nobody ? NULL : called_soon, operation);
         /* A loop that is being freed is gone for those who post. */
-        if (loop != NULL && (loop->freeing || loop->free_asked) && !nobody) accepted = answered_either(code, 0, EDDY_ESTALE) == 0;
+        if (loop != NULL && (loop->freeing || loop->free_asked) && !nobody)
+            accepted = answered_either(code, 0, EDDY_ESTALE) == 0;
         else accepted = answered_for(&posting, code, nobody ? EDDY_EINVAL : 0) == 0;
         receipt = -1;
     }
@@ -298,20 +308,25 @@ static void call_loop_cancel(void)
     if (pending_count > 0 && !once_in(5)) {
         operation = pending[chance((uint32_t)pending_count)];
     } else if (operations_count > 0) {
-        operation = &operations[operations_count - 1 - chance((uint32_t)(operations_count < 20 ? operations_count : 20))];
+        operation =
+            &operations[operations_count - 1 - chance((uint32_t)(operations_count < 20 ? operations_count : 20))];
     }
     if (operation != NULL && !once_in(10)) receipt = operation->receipt;
     if (once_in(20)) receipt ^= (eddy_op)1 << chance(62);
     struct operation_of *meant = NULL;
     for (size_t i = 0; i < pending_count; i++)
-        if (receipt >= 0 && pending[i]->receipt == receipt && pending[i]->loop == loop && !pending[i]->canceled) meant = pending[i];
-    CALLING(eddy_loop_cancel, "(%s, %lld #%d)", called(&chosen), (long long)receipt, operation != NULL ? operation->number : -1);
+        if (receipt >= 0 && pending[i]->receipt == receipt && pending[i]->loop == loop && !pending[i]->canceled)
+            meant = pending[i];
+    CALLING(eddy_loop_cancel, "(%s, %lld #%d)", called(&chosen), (long long)receipt,
+            operation != NULL ? operation->number : -1);
     const int code = eddy_loop_cancel(chosen.handle, receipt);
     const bool late = chosen.code == 0 && (loop->freeing || loop->free_asked) && meant != NULL;
     /* A drain whose answer is found and not told yet: either, but then it is that. */
-    const bool answered_already = meant != NULL && meant->kind == OP_drain && (meant->decided || vague(meant->object) || operation_due(meant));
+    const bool answered_already =
+        meant != NULL && meant->kind == OP_drain && (meant->decided || vague(meant->object) || operation_due(meant));
     const bool worldly = meant != NULL && meant->kind >= OP_opened;
-    if (chosen.code == 0 && (late || answered_already || worldly)) answered_either(code, 0, EDDY_ESTALE); /* it may be decided already that it ends with its loop */
+    if (chosen.code == 0 && (late || answered_already || worldly))
+        answered_either(code, 0, EDDY_ESTALE); /* it may be decided already that it ends with its loop */
     else answered_for(&chosen, code, meant != NULL ? 0 : receipt < 0 ? EDDY_EINVAL : EDDY_ESTALE);
     if (code == 0 && meant != NULL) meant->canceled = true, meant->turn = loop->turn;
     if (code == 0 && meant != NULL && meant->kind == OP_read) reading_regulated(meant->object);
@@ -331,7 +346,11 @@ static void call_loop_asked(void)
     case 1:
         CALLING(eddy_loop_time, "(%s)", called(&chosen));
         const uint64_t now = eddy_loop_time(chosen.handle);
-        told_for(&chosen, (long long)now, loop == NULL ? 0 : loop->running ? (long long)now : (long long)loop->now, 0);
+        told_for(&chosen, (long long)now,
+                 loop == NULL    ? 0
+                 : loop->running ? (long long)now
+                                 : (long long)loop->now,
+                 0);
         if (chosen.code == 0) time_is(loop, now);
         break;
     case 2:
@@ -345,8 +364,11 @@ static void call_loop_asked(void)
         told_for(&chosen, wait, wait >= -1 ? wait : -1, -1);
         if (chosen.code == 0 && !loop->freeing)
             for (size_t i = 0; i < pending_count; i++)
-                if (pending[i]->loop == loop && (operation_due(pending[i]) ? wait != 0 : pending[i]->due != EDDY_NEVER &&
-                    (wait < 0 || (uint64_t)wait > pending[i]->due - loop->now) && wait != INT32_MAX))
+                if (pending[i]->loop == loop &&
+                    (operation_due(pending[i])
+                         ? wait != 0
+                         : pending[i]->due != EDDY_NEVER &&
+                               (wait < 0 || (uint64_t)wait > pending[i]->due - loop->now) && wait != INT32_MAX))
                     disagree("%s #%d is due before", operation_names[pending[i]->kind], pending[i]->number);
         break;
     case 4:
@@ -357,11 +379,12 @@ static void call_loop_asked(void)
         CALLING(eddy_loop_set_clock, "(%s, 1)", called(&chosen));
         const int set = eddy_loop_set_clock(chosen.handle, 1);
         /* What is never due, or was settled at once, need not have been timed. */
-        if (loop != NULL && chosen.code == 0 && loop->may_be_timed && !loop->timed) answered_either(set, 0, EDDY_ESTATE);
+        if (loop != NULL && chosen.code == 0 && loop->may_be_timed && !loop->timed)
+            answered_either(set, 0, EDDY_ESTATE);
         else answered_for(&chosen, set, loop != NULL && loop->timed ? EDDY_ESTATE : 0);
         break;
     case 6: {
-        eddy_stats stats = { .size = once_in(10) ? chance(80) : sizeof stats };
+        eddy_stats stats = { .size = once_in(10) ? chance(sizeof stats + 1) : sizeof stats };
         const bool nothing = once_in(10), sizeless = stats.size < sizeof stats.size;
         CALLING(eddy_loop_stats, "(%s, size %zu)", called(&chosen), nothing ? 0 : stats.size);
         const int code = eddy_loop_stats(chosen.handle, nothing ? NULL : &stats);
@@ -383,7 +406,7 @@ static void call_loop_asked(void)
         break;
     }
     case 9:
-        if (once_in(12)) signal = (int[]){ 0, -1, SIGKILL, SIGSTOP, SIGSEGV, SIGBUS, SIGFPE, SIGILL, 9999 }[chance(9)];
+        if (once_in(12)) signal = (int[]){0, -1, SIGKILL, SIGSTOP, SIGSEGV, SIGBUS, SIGFPE, SIGILL, 9999}[chance(9)];
         CALLING(eddy_loop_add_signal_handler, "(%s, %d)", called(&chosen), signal);
         const bool odd = signal != our_signals[which], missing = once_in(20);
         const int added = eddy_loop_add_signal_handler(chosen.handle, signal, missing ? NULL : signal_told,
@@ -425,11 +448,13 @@ static void signal_happens(void)
     const unsigned long long passed = signals_passed;
     for (size_t i = 0; i < things_count[LOOP]; i++) {
         struct loop *loop = (struct loop *)things[LOOP][i];
-        if (loop->thing.live && loop->watches[which].on) loop->watches[which].raised++, loop->watches[which].owed = true;
+        if (loop->thing.live && loop->watches[which].on)
+            loop->watches[which].raised++, loop->watches[which].owed = true;
     }
     line("raise(%d)", our_signals[which]);
     raise(our_signals[which]);
-    if (signals_passed != passed + 1) disagree("the program's own handler was called %llu times", signals_passed - passed);
+    if (signals_passed != passed + 1)
+        disagree("the program's own handler was called %llu times", signals_passed - passed);
 }
 
 static void call_loop_moves(void)

@@ -153,8 +153,9 @@ static void *fresh(size_t size)
     return arena[arena_count++] = made;
 }
 
-/* Of sockets, pipes and pairs the kernel, or the other side, decides when bytes and ends come: what has come may be less
- * than what was sent, and an end that is to come may have come. Which bytes come, and what was done on this side, is known. */
+/* Of sockets, pipes and pairs the kernel, or the other side, decides when bytes and ends come: what has come may be
+ * less than what was sent, and an end that is to come may have come. Which bytes come, and what was done on this
+ * side, is known. */
 static bool vague(const struct connection *connection)
 {
     return connection != NULL && connection->face != CUSTOM;
@@ -195,12 +196,15 @@ static void thing_begin(struct thing *thing, enum kind kind, void *handle, struc
     for (size_t k = 0; k < KINDS; k++)
         for (size_t i = 0; i < things_count[k]; i++)
             if (things[k][i]->handle == handle) disagree("a handle that is, or was, another's: %p", handle);
-    *thing = (struct thing){ .handle = handle, .kind = kind, .number = (int)things_count[kind], .live = true, .loop = loop };
+    *thing =
+        (struct thing){.handle = handle, .kind = kind, .number = (int)things_count[kind], .live = true, .loop = loop};
     things[kind][things_count[kind]++] = thing;
 }
 
 static void everything_forgotten(void)
 {
+    for (size_t i = 0; i < things_count[READER]; i++) free(((struct reader *)things[READER][i])->bytes.at);
+    for (size_t i = 0; i < connections_count; i++) free(connections[i]->out.at);
     while (arena_count > 0) free(arena[--arena_count]);
     for (size_t i = 0; i < KINDS; i++) things_count[i] = 0;
     connections_count = operations_count = 0;
@@ -296,7 +300,9 @@ static bool reports_due[FUNCTION_COUNT], reports_allowed[FUNCTION_COUNT];
 /* What a code cannot tell is told to the exception handler; without a loop in the thread, to nobody. */
 static void report_due(void)
 {
-    if (foreign) return;
+    bool is_there = false;
+    for (size_t i = 0; i < things_count[LOOP]; i++) is_there |= things[LOOP][i]->live;
+    if (foreign || !is_there) return;
     reports_due[now_called] = reports_allowed[now_called] = true;
 }
 
@@ -305,14 +311,17 @@ static struct pick pick(enum kind kind)
     struct pick chosen = pick_any(kind);
     /* Of a loop that is being freed nobody may ask whether a handle is still good: it is too late for all of them. */
     for (size_t i = 0; i < things_count[LOOP] && chosen.code == EDDY_ESTALE && !foreign; i++)
-        if (((struct loop *)things[LOOP][i])->freeing || ((struct loop *)things[LOOP][i])->free_asked) chosen.or_code = EDDY_ESTATE;
+        if (((struct loop *)things[LOOP][i])->freeing || ((struct loop *)things[LOOP][i])->free_asked)
+            chosen.or_code = EDDY_ESTATE;
     return chosen;
 }
 
-/* Its loop is being freed, or will be when the callback returns: what is asked of it then may be as ever, or too late. */
+/* Its loop is being freed, or will be when the callback returns: what is asked of it then may be as ever, or too
+ * late. */
 static bool dying(const struct pick *pick)
 {
-    return pick->code == 0 && pick->thing->loop != NULL && (pick->thing->loop->freeing || pick->thing->loop->free_asked);
+    return pick->code == 0 && pick->thing->loop != NULL &&
+           (pick->thing->loop->freeing || pick->thing->loop->free_asked);
 }
 
 /* A code: what the handle's refusal gives, or else this. Where handle and argument are both wrong, either is told. */

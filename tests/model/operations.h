@@ -1,5 +1,5 @@
-/* Operations that were accepted, and their callbacks: each comes once, from within a run of its loop, with the code that
- * the model says, and no later than it must. */
+/* Operations that were accepted, and their callbacks: each comes once, from within a run of its loop, with the code
+ * that the model says, and no later than it must. */
 #ifndef EDDY_MODEL_OPERATIONS_H
 #define EDDY_MODEL_OPERATIONS_H
 
@@ -27,7 +27,8 @@ static void operation_begins(struct operation_of *operation, eddy_op receipt, bo
         return;
     }
     for (size_t i = 0; i < pending_count; i++)
-        if (receipt > 0 && pending[i]->receipt == receipt) disagree("a receipt that is another's: %lld", (long long)receipt);
+        if (receipt > 0 && pending[i]->receipt == receipt)
+            disagree("a receipt that is another's: %lld", (long long)receipt);
     operation->receipt = receipt;
     if (operation->kind >= OP_opened) operation->loop->may_be_timed = true;
     operation->turn = operation->loop == NULL ? 0 : operation->loop->turn;
@@ -53,9 +54,11 @@ static void error_looked_at(const eddy_error *error, int code)
     if (message == NULL || (error == NULL) != (message[0] == '\0')) disagree("an error's message is %s", message);
     if (code != EDDY_EINCOMPLETE) {
         if (eddy_error_expected(error) != 0) disagree("an error of code %d expected something", code);
-        if (eddy_error_partial(error, &len) != NULL || len != 0) disagree("an error of code %d has a partial result", code);
+        if (eddy_error_partial(error, &len) != NULL || len != 0)
+            disagree("an error of code %d has a partial result", code);
     }
-    if (code != EDDY_ELIMIT && eddy_error_consumed(error) != 0) disagree("an error of code %d consumed something", code);
+    if (code != EDDY_ELIMIT && eddy_error_consumed(error) != 0)
+        disagree("an error of code %d consumed something", code);
     if (code != EDDY_ELOST && code != EDDY_ESYSTEM && eddy_error_errno(error) != 0)
         disagree("an error of code %d has a number of the system's", code);
 }
@@ -75,7 +78,8 @@ static int callback_begins(struct operation_of *operation, enum operation kind, 
     if (error != NULL && code == 0) disagree("an error without a code");
     error_looked_at(error, code);
     operation_ends(operation);
-    if (operation->loop->freeing && kind != OP_released && code != EDDY_ECANCELED && !(operation->decided && code == operation->code) &&
+    if (operation->loop->freeing && kind != OP_released && code != EDDY_ECANCELED &&
+        !(operation->decided && code == operation->code) &&
         !(kind == OP_drain && (code == EDDY_ELOST || code == 0))) /* its answer was found before */
         disagree("the loop is being freed, and the code is %d", code);
     return code;
@@ -124,7 +128,9 @@ static bool operation_due(const struct operation_of *operation)
     const struct reader *reader = operation->object;
     if (operation->canceled) return true;
     if (operation->kind == OP_read && vague_reader(reader)) return false;
-    if ((operation->kind == OP_drain || operation->kind == OP_closed || operation->kind == OP_released) && vague(operation->object)) return false;
+    if ((operation->kind == OP_drain || operation->kind == OP_closed || operation->kind == OP_released) &&
+        vague(operation->object))
+        return false;
     switch (operation->kind) {
     case OP_soon:
     case OP_posted: return true;
@@ -149,8 +155,8 @@ static void turn_ends(struct loop *loop)
     if (loop->stop_asked) return; /* within the turn: whom else there was to call is called in the next run */
     for (size_t i = 0; i < pending_count; i++)
         if (pending[i]->loop == loop && pending[i]->due_before && operation_due(pending[i]))
-            disagree("%s #%d was due before this turn, and is still not called back", operation_names[pending[i]->kind],
-                     pending[i]->number);
+            disagree("%s #%d was due before this turn, and is still not called back",
+                     operation_names[pending[i]->kind], pending[i]->number);
 }
 
 /* ---- time ---------------------------------------------------------------------------------------------- */
@@ -158,7 +164,8 @@ static void turn_ends(struct loop *loop)
 /* Time stands still while there is something to do, and goes no further than to the next timer. */
 static void time_is(struct loop *loop, uint64_t now)
 {
-    if (now < loop->now) disagree("the time goes back from %llu to %llu", (unsigned long long)loop->now, (unsigned long long)now);
+    if (now < loop->now)
+        disagree("the time goes back from %llu to %llu", (unsigned long long)loop->now, (unsigned long long)now);
     loop->now = now;
 }
 

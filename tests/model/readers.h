@@ -4,7 +4,8 @@
 
 #include "loops.h"
 
-static const char *const read_names[] = { "read", "readline", "readexactly", "readuntil", "readall", "peek", "read_into" };
+static const char *const read_names[] = {"read",    "readline", "readexactly", "readuntil",
+                                         "readall", "peek",     "read_into"};
 
 /* The most that a limit or a count may be. */
 enum { LIMIT_SHIFT = 2 };
@@ -48,14 +49,23 @@ static void was_read(eddy_reader *handle, const char *bytes, size_t len, const e
         size_t partial_len = 0;
         const char *partial = eddy_error_partial(error, &partial_len);
         const bool took = code == 0 && request->kind != PEEK;
-        if (code != 0 && code != EDDY_EINCOMPLETE && code != EDDY_ELIMIT && code != EDDY_ELOST && code != EDDY_ETIMEDOUT && code != EDDY_ETLS)
+        if (code != 0 && code != EDDY_EINCOMPLETE && code != EDDY_ELIMIT && code != EDDY_ELOST &&
+            code != EDDY_ETIMEDOUT && code != EDDY_ETLS)
             disagree("no read of a connection ends like that");
-        if (code == EDDY_ETIMEDOUT && operation->due == EDDY_NEVER && !stream->timed) disagree("late, without a time");
-        if (code == EDDY_EINCOMPLETE && request->kind != PEEK && request->kind != READEXACTLY && request->kind != READUNTIL) disagree("incomplete");
-        if (code == EDDY_ELIMIT && request->kind != READLINE && request->kind != READUNTIL && request->kind != READALL) disagree("no limit");
+        if (code == EDDY_ETIMEDOUT && operation->due == EDDY_NEVER && !stream->timed)
+            disagree("late, without a time");
+        if (code == EDDY_EINCOMPLETE && request->kind != PEEK && request->kind != READEXACTLY &&
+            request->kind != READUNTIL)
+            disagree("incomplete");
+        if (code == EDDY_ELIMIT && request->kind != READLINE && request->kind != READUNTIL &&
+            request->kind != READALL)
+            disagree("no limit");
         if (code == 0 && request->kind == READEXACTLY && len != request->n) disagree("not exactly");
-        if (code == 0 && request->n != EDDY_UNTIL_EOF && (request->kind == READ || request->kind == READ_INTO) && len > request->n) disagree("too much");
-        if (code == EDDY_ELIMIT && request->kind == READLINE) stream->untracked = true; /* how much is dropped is not told */
+        if (code == 0 && request->n != EDDY_UNTIL_EOF && (request->kind == READ || request->kind == READ_INTO) &&
+            len > request->n)
+            disagree("too much");
+        if (code == EDDY_ELIMIT && request->kind == READLINE)
+            stream->untracked = true; /* how much is dropped is not told */
         const char *came = code == 0 ? bytes : partial;
         const size_t came_len = code == 0 ? len : partial_len;
         if (!stream->untracked && stream->peer != NULL && came_len > 0) {
@@ -76,7 +86,8 @@ static void was_read(eddy_reader *handle, const char *bytes, size_t len, const e
     code_is(code, outcome.code);
     if (code == 0) {
         if (len != outcome.len || (len > 0 && memcmp(bytes, reader->bytes.at, len) != 0))
-            disagree("\"%.*s\" was read, predicted was \"%.*s\"", (int)len, bytes, (int)outcome.len, reader->bytes.at);
+            disagree("\"%.*s\" was read, predicted was \"%.*s\"", (int)len, bytes, (int)outcome.len,
+                     reader->bytes.at);
         if (request->kind == READ_INTO && len > 0 && bytes != request->into) disagree("not into that memory");
     } else if (code == EDDY_EINCOMPLETE && !outcome.is_failure) {
         size_t partial_len = 0;
@@ -118,7 +129,7 @@ static void call_reader_read(void)
             strcpy(request->separators[i], separators[chance(10 + once_in(10))]);
             any[i] = (eddy_bytes){ request->separators[i], strlen(request->separators[i]) };
             if (any[i].len == 0) want = EDDY_EINVAL;
-            if (once_in(50)) any[i] = (eddy_bytes){ once_in(2) ? NULL : "a", SIZE_MAX - chance(9) }, want = EDDY_EINVAL;
+            if (once_in(50)) any[i] = (eddy_bytes){once_in(2) ? NULL : "a", SIZE_MAX - chance(9)}, want = EDDY_EINVAL;
         }
         if (request->separator_count == 0) want = EDDY_EINVAL;
     }
@@ -145,10 +156,11 @@ static void call_reader_read(void)
             CALLING(eddy_reader_readuntil, "(%s, \"%s\", %zu)", called(&chosen), request->separators[0], any[0].len);
             receipt = eddy_reader_readuntil(chosen.handle, any[0].data, any[0].len, cb, operation);
         } else {
-            CALLING(eddy_reader_readuntil_any, "(%s, %zu: \"%s\" \"%s\" \"%s\")", called(&chosen), request->separator_count,
-                    request->separators[0], request->separators[1], request->separators[2]);
-            receipt = eddy_reader_readuntil_any(chosen.handle, once_in(9) && request->separator_count == 0 ? NULL : any,
-                                                request->separator_count, cb, operation);
+            CALLING(eddy_reader_readuntil_any, "(%s, %zu: \"%s\" \"%s\" \"%s\")", called(&chosen),
+                    request->separator_count, request->separators[0], request->separators[1], request->separators[2]);
+            receipt =
+                eddy_reader_readuntil_any(chosen.handle, once_in(9) && request->separator_count == 0 ? NULL : any,
+                                          request->separator_count, cb, operation);
         }
         break;
     case READALL:
@@ -175,7 +187,8 @@ static void call_reader_read(void)
         return;
     }
     if (reader->timeout != EDDY_NEVER && reader->timeout != 0)
-        operation->due = reader->timeout > EDDY_NEVER - loop->now ? EDDY_NEVER : loop->now + reader->timeout, loop->may_be_timed = true;
+        operation->due = reader->timeout > EDDY_NEVER - loop->now ? EDDY_NEVER : loop->now + reader->timeout,
+        loop->may_be_timed = true;
     reader->read = operation;
     reading_regulated(reader);
 }
@@ -234,22 +247,24 @@ static void call_reader_feed(void)
     default:
         if (once_in(30)) len = SIZE_MAX - chance(3), want = EDDY_EINVAL;
         if (once_in(30)) bytes = NULL, want = len > 0 ? EDDY_EINVAL : want;
-        CALLING(eddy_reader_feed_data, "(%s, \"%.*s\", %zu)", called(&chosen), bytes == NULL || len > 4096 ? 0 : (int)len,
-                bytes == NULL ? "" : bytes, len);
+        CALLING(eddy_reader_feed_data, "(%s, \"%.*s\", %zu)", called(&chosen),
+                bytes == NULL || len > 4096 ? 0 : (int)len, bytes == NULL ? "" : bytes, len);
         if (answered_for(&chosen, eddy_reader_feed_data(chosen.handle, bytes, len), want) == 0)
             reader_gets(reader, bytes, len);
         break;
     case 0:
         if (!once_in(6)) return;
         CALLING(eddy_reader_feed_eof, "(%s)", called(&chosen));
-        if (answered_for(&chosen, eddy_reader_feed_eof(chosen.handle), 0) == 0) reader->eof = true, reading_regulated(reader);
+        if (answered_for(&chosen, eddy_reader_feed_eof(chosen.handle), 0) == 0)
+            reader->eof = true, reading_regulated(reader);
         break;
     case 1: {
         if (!once_in(6)) return;
         const int code = once_in(5) ? 0 : once_in(4) ? -(int)chance(50) : 1 + (int)chance(5);
         CALLING(eddy_reader_set_exception, "(%s, %d)", called(&chosen), code);
         const int result = eddy_reader_set_exception(chosen.handle, code, once_in(2) ? NULL : "by chance");
-        if (answered_for(&chosen, result, code == 0 ? EDDY_EINVAL : 0) == 0) reader->failed = code, reading_regulated(reader);
+        if (answered_for(&chosen, result, code == 0 ? EDDY_EINVAL : 0) == 0)
+            reader->failed = code, reading_regulated(reader);
     }
     }
 }
@@ -263,20 +278,23 @@ static void call_reader_look(void)
     case 0:
         CALLING(eddy_reader_at_eof, "(%s)", called(&chosen));
         const bool ended = eddy_reader_at_eof(chosen.handle);
-        told_for(&chosen, ended, vague_reader(reader) ? ended : reader != NULL && reader->eof && reader->bytes.len == 0, 0);
+        told_for(&chosen, ended,
+                 vague_reader(reader) ? ended : reader != NULL && reader->eof && reader->bytes.len == 0, 0);
         break;
     case 1: {
         CALLING(eddy_reader_buffered, "(%s)", called(&chosen));
         const size_t len = eddy_reader_buffered(chosen.handle, once_in(4) ? NULL : &bytes);
         if (vague_reader(reader)) {
             told_for(&chosen, (long long)len, (long long)len, 0);
-            if (chosen.code == 0 && !reader->stream->untracked && reader->stream->peer != NULL && reader->read == NULL &&
+            if (chosen.code == 0 && !reader->stream->untracked && reader->stream->peer != NULL &&
+                reader->read == NULL &&
                 (len > reader->bytes.len || (bytes != NULL && len > 0 && memcmp(bytes, reader->bytes.at, len) != 0)))
                 disagree("other bytes are buffered than were written");
             break;
         }
         told_for(&chosen, (long long)len, reader != NULL ? (long long)reader->bytes.len : 0, 0);
-        if (bytes != NULL && len > 0 && memcmp(bytes, reader->bytes.at, len) != 0) disagree("other bytes are buffered");
+        if (bytes != NULL && len > 0 && memcmp(bytes, reader->bytes.at, len) != 0)
+            disagree("other bytes are buffered");
         break;
     }
     case 2: {

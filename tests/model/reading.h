@@ -93,9 +93,10 @@ static void reading_regulated(struct reader *reader)
     if (vague_reader(reader)) return;
     const bool asked = reader->read != NULL;
     const bool waits = asked && !reader->read->canceled && outcome_of(reader, &reader->read->request).waits;
-    if (waits && (reader->paused || reader->may_be_paused)) reader->resumes = true; /* when the read is looked at: next round */
-    /* With a read that has its answer and was not told it, and after that between the two marks, either is right; so it
-     * is while the rest of a line that was too long is to come, and nobody reads. */
+    if (waits && (reader->paused || reader->may_be_paused))
+        reader->resumes = true; /* when the read is looked at: next round */
+    /* With a read that has its answer and was not told it, and after that between the two marks, either is right; so
+     * it is while the rest of a line that was too long is to come, and nobody reads. */
     const bool between = asked || (reader->may_be_paused && reader->bytes.len <= 2 * reader->limit);
     reader->may_be_paused = !waits && (reader->skipping || (reader->bytes.len > reader->limit && between));
     if (waits || reader->bytes.len <= reader->limit)

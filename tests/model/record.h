@@ -97,7 +97,8 @@ __attribute__((noreturn, format(printf, 1, 2))) static void disagree(const char 
     va_end(args);
     fprintf(stderr, "\nmodel and library disagree: EDDY_TEST_SEED=%llu, call %llu of that round. The last ones:\n",
             (unsigned long long)round_seed, round_calls);
-    for (unsigned long long at = lines_written > lines_shown ? lines_written - lines_shown : 0; at < lines_written; at++)
+    for (unsigned long long at = lines_written > lines_shown ? lines_written - lines_shown : 0; at < lines_written;
+         at++)
         fprintf(stderr, "    %s\n", lines[at % LINES]);
     fprintf(stderr, "%s\n", text);
     FAIL("seed %llu", (unsigned long long)round_seed);
@@ -158,7 +159,8 @@ static void told_pointer(const void *got, bool there)
 
 /* ---- callbacks ----------------------------------------------------------------------------------------- */
 
-#define OPERATIONS(F) F(soon) F(later) F(posted) F(read) F(drain) F(closed) F(released) F(opened) F(started) F(ended) F(secured)
+#define OPERATIONS(F)                                                                                                \
+    F(soon) F(later) F(posted) F(read) F(drain) F(closed) F(released) F(opened) F(started) F(ended) F(secured)
 
 enum operation {
 #define F(name) OP_##name,

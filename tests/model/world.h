@@ -53,7 +53,8 @@ static void call_open_pair(void)
     const bool nowhere = once_in(20);
     eddy_reader *readers[2] = { NULL, NULL };
     eddy_writer *writers[2] = { NULL, NULL };
-    CALLING(eddy_open_pair, "(%s, limit %zu, size %zu%s)", called(&chosen), options.limit, options.size, nowhere ? ", NULL" : "");
+    CALLING(eddy_open_pair, "(%s, limit %zu, size %zu%s)", called(&chosen), options.limit, options.size,
+            nowhere ? ", NULL" : "");
     const int code = eddy_open_pair(chosen.handle, &options, nowhere ? NULL : readers, writers);
     if (answered_for(&chosen, code, nowhere || !fine ? EDDY_EINVAL : 0) != 0 || code != 0) return;
     struct connection *sides[2];
@@ -77,7 +78,8 @@ static void has_opened(eddy_reader *reader, eddy_writer *writer, const eddy_erro
     if ((writer == NULL) != (error != NULL)) disagree("a writer and an error");
     if (!operation->loop->freeing) {
         if (operation->canceled) code_is(code, EDDY_ECANCELED);
-        else if (code != 0 && code != EDDY_ESYSTEM && code != EDDY_ETIMEDOUT && code != EDDY_ETLS && code != EDDY_ELOST)
+        else if (code != 0 && code != EDDY_ESYSTEM && code != EDDY_ETIMEDOUT && code != EDDY_ETLS &&
+                 code != EDDY_ELOST)
             disagree("no opening ends like that");
     }
     if (error == NULL) {
@@ -324,7 +326,8 @@ static void call_tls(void)
     case 1: {
         const bool nonsense = once_in(3);
         CALLING(eddy_tls_server_new, "(%s)", nonsense ? "nonsense" : "NULL, NULL");
-        settings_made(eddy_tls_server_new(nonsense ? "nonsense" : NULL, nonsense ? "nonsense" : NULL), true, nonsense);
+        settings_made(eddy_tls_server_new(nonsense ? "nonsense" : NULL, nonsense ? "nonsense" : NULL), true,
+                      nonsense);
         return;
     }
     case 2:

@@ -79,7 +79,9 @@ static void connection_closes(struct connection *connection)
     if (connection->lost) return;
     if (connection->timeout != 0 && connection->timeout != EDDY_NEVER) {
         connection->loop->may_be_timed = true;
-        connection->close_due = connection->timeout > EDDY_NEVER - connection->loop->now ? EDDY_NEVER : connection->loop->now + connection->timeout;
+        connection->close_due = connection->timeout > EDDY_NEVER - connection->loop->now
+                                    ? EDDY_NEVER
+                                    : connection->loop->now + connection->timeout;
     }
 }
 
@@ -131,12 +133,14 @@ static void has_drained(eddy_writer *writer, const eddy_error *error, void *arg)
     if (operation->loop->freeing) {
     } else if (operation->canceled) {
         /* Unless its answer was found before the writer was freed. */
-        const bool found = (operation->decided && code == operation->code) || ((code == 0 || code == EDDY_ELOST) && !connection->writer.live);
+        const bool found = (operation->decided && code == operation->code) ||
+                           ((code == 0 || code == EDDY_ELOST) && !connection->writer.live);
         code_is(code, found ? code : EDDY_ECANCELED);
     } else {
         const struct outcome outcome = drain_outcome(operation);
         if (vague(connection)) {
-            if (code != 0 && code != EDDY_ELOST && code != EDDY_ETLS && (code != EDDY_ETIMEDOUT || (operation->due == EDDY_NEVER && !connection->timed)))
+            if (code != 0 && code != EDDY_ELOST && code != EDDY_ETLS &&
+                (code != EDDY_ETIMEDOUT || (operation->due == EDDY_NEVER && !connection->timed)))
                 disagree("no drain ends like that");
         } else if (operation->idle && code == 0) {
         } else if (outcome.waits && (connection->closing || connection->aborted)) {
@@ -165,7 +169,8 @@ static void was_closed(eddy_writer *writer, const eddy_error *error, void *arg)
     } else {
         const struct outcome outcome = closed_outcome(operation);
         if (vague(connection)) {
-            if (code != 0 && code != EDDY_ELOST && code != EDDY_ETLS && (code != EDDY_ETIMEDOUT || !connection->timed))
+            if (code != 0 && code != EDDY_ELOST && code != EDDY_ETLS &&
+                (code != EDDY_ETIMEDOUT || !connection->timed))
                 disagree("no connection ends like that");
             callback_ends(error);
             return;
@@ -184,7 +189,8 @@ static void was_released(void *arg)
 {
     struct operation_of *operation = arg;
     callback_begins(operation, OP_released, NULL);
-    if (!operation->loop->freeing && !vague(operation->object) && !release_due(operation)) disagree("the bytes are not handed over");
+    if (!operation->loop->freeing && !vague(operation->object) && !release_due(operation))
+        disagree("the bytes are not handed over");
     callback_ends(NULL);
 }
 
@@ -212,11 +218,13 @@ static void was_written(struct connection *connection, const char *bytes, size_t
     marks_judged(connection);
 }
 
-static int write_answered(const struct pick *chosen, struct connection *connection, int code, bool nonsense, size_t len)
+static int write_answered(const struct pick *chosen, struct connection *connection, int code, bool nonsense,
+                          size_t len)
 {
     int want = nonsense ? EDDY_EINVAL : connection == NULL ? 0 : write_predicted(connection, len);
     if (vague(connection) && want >= 0 && (code == 0 || code == 1)) want = code; /* how much is unsent */
-    if (vague(connection) && connection->served && want >= 0 && code == EDDY_ESTATE) want = code; /* its server may have closed it */
+    if (vague(connection) && connection->served && want >= 0 && code == EDDY_ESTATE)
+        want = code; /* its server may have closed it */
     return answered_for(chosen, code, want);
 }
 
@@ -234,17 +242,23 @@ static void call_writer_write(void)
     switch (chance(4)) {
     case 0: {
         const size_t half = nonsense ? len : len / 2;
-        const eddy_bytes two[2] = { { bytes, half }, { bytes == NULL ? NULL : nonsense ? bytes : bytes + half, nonsense ? 0 : len - half } };
+        const eddy_bytes two[2] = {{bytes, half},
+                                   {bytes == NULL ? NULL
+                                    : nonsense    ? bytes
+                                                  : bytes + half,
+                                    nonsense ? 0 : len - half}};
         const bool missing = once_in(30);
         CALLING(eddy_writer_writelines, "(%s, %s\"%.*s\")", called(&chosen), missing ? "NULL " : "", shown, bytes);
         code = eddy_writer_writelines(chosen.handle, missing ? NULL : two, 2);
-        if (write_answered(&chosen, connection, code, nonsense || missing, len) >= 0 && code >= 0) was_written(connection, bytes, len);
+        if (write_answered(&chosen, connection, code, nonsense || missing, len) >= 0 && code >= 0)
+            was_written(connection, bytes, len);
         break;
     }
     case 1: {
         static char lent[4096];
         if (bytes != NULL && len <= sizeof lent) memset(lent, 'l', len), bytes = lent;
-        struct operation_of *operation = operation_made(OP_released, connection == NULL ? NULL : connection->loop, connection);
+        struct operation_of *operation =
+            operation_made(OP_released, connection == NULL ? NULL : connection->loop, connection);
         const bool nobody = once_in(30);
         CALLING(eddy_writer_write_static, "(%s, %zu, %s)", called(&chosen), len, nobody ? "NULL" : "released");
         code = eddy_writer_write_static(chosen.handle, bytes, len, nobody ? NULL : was_released, operation);
@@ -266,7 +280,8 @@ static void call_writer_wait(void)
     struct connection *connection;
     const struct pick chosen = pick_writer(&connection);
     const bool drains = once_in(2);
-    struct operation_of *operation = operation_made(drains ? OP_drain : OP_closed, connection == NULL ? NULL : connection->loop, connection);
+    struct operation_of *operation =
+        operation_made(drains ? OP_drain : OP_closed, connection == NULL ? NULL : connection->loop, connection);
     const eddy_writer_cb cb = once_in(40) ? NULL : drains ? has_drained : was_closed;
     eddy_op receipt;
     if (drains) {
@@ -350,17 +365,29 @@ static void call_writer_look(void)
     case 2:
         CALLING(eddy_writer_get_write_buffer_size, "(%s)", called(&chosen));
         const size_t unsent = eddy_writer_get_write_buffer_size(chosen.handle);
-        told_for(&chosen, (long long)unsent, vague(connection) && unsent <= connection->written ? (long long)unsent : connection != NULL ? (long long)connection->out.len : 0, 0);
+        told_for(&chosen, (long long)unsent,
+                 vague(connection) && unsent <= connection->written ? (long long)unsent
+                 : connection != NULL                               ? (long long)connection->out.len
+                                                                    : 0,
+                 0);
         break;
     case 3: {
         const bool known = once_in(2), nameless = once_in(20);
-        CALLING(eddy_writer_get_extra_info, "(%s, %s)", called(&chosen), nameless ? "NULL" : known ? "peername" : "nonsense");
-        const char *info = eddy_writer_get_extra_info(chosen.handle, nameless ? NULL : known ? "peername" : "nonsense", once_in(3) ? NULL : &len);
+        CALLING(eddy_writer_get_extra_info, "(%s, %s)", called(&chosen),
+                nameless ? "NULL"
+                : known  ? "peername"
+                         : "nonsense");
+        const char *info = eddy_writer_get_extra_info(chosen.handle,
+                                                      nameless ? NULL
+                                                      : known  ? "peername"
+                                                               : "nonsense",
+                                                      once_in(3) ? NULL : &len);
         bool there = connection != NULL && connection->has_info && known && !nameless;
         if (vague(connection) && known && !nameless) there = info != NULL;
         pointer_for(&chosen, info, there);
         reports_allowed[now_called] |= nameless;
-        if (info != NULL && !vague(connection) && (len != 7 || connection->info_len == 7) && (len != connection->info_len || memcmp(info, connection->info, len) != 0))
+        if (info != NULL && !vague(connection) && (len != 7 || connection->info_len == 7) &&
+            (len != connection->info_len || memcmp(info, connection->info, len) != 0))
             disagree("another value was kept");
         break;
     }
@@ -368,14 +395,16 @@ static void call_writer_look(void)
         CALLING(eddy_writer_transport, "(%s)", called(&chosen));
         const eddy_transport *transport = eddy_writer_transport(chosen.handle);
         pointer_for(&chosen, transport, connection != NULL);
-        if (transport != NULL && vague(connection) && connection->transport.handle == NULL) connection->transport.handle = (void *)(uintptr_t)transport;
+        if (transport != NULL && vague(connection) && connection->transport.handle == NULL)
+            connection->transport.handle = (void *)(uintptr_t)transport;
         if (transport != NULL && transport != connection->transport.handle) disagree("another transport");
         break;
     }
     case 5: {
         const uint64_t timeout = once_in(4) ? 0 : once_in(4) ? EDDY_NEVER : chance(20);
         CALLING(eddy_writer_set_timeout, "(%s, %llu)", called(&chosen), (unsigned long long)timeout);
-        if (answered_for(&chosen, eddy_writer_set_timeout(chosen.handle, timeout), 0) == 0) connection->timeout = timeout, connection->timed |= timeout != 0;
+        if (answered_for(&chosen, eddy_writer_set_timeout(chosen.handle, timeout), 0) == 0)
+            connection->timeout = timeout, connection->timed |= timeout != 0;
         break;
     }
     case 6:
@@ -385,7 +414,10 @@ static void call_writer_look(void)
     default:
         high = once_in(4) ? SIZE_MAX : chance_size(), low = once_in(4) ? SIZE_MAX : chance_size();
         CALLING(eddy_writer_set_write_buffer_limits, "(%s, %zu, %zu)", called(&chosen), high, low);
-        const size_t now_high = high != SIZE_MAX ? high : low == SIZE_MAX ? 65536 : low > SIZE_MAX / 4 ? SIZE_MAX : low * 4;
+        const size_t now_high = high != SIZE_MAX     ? high
+                                : low == SIZE_MAX    ? 65536
+                                : low > SIZE_MAX / 4 ? SIZE_MAX
+                                                     : low * 4;
         const size_t now_low = low != SIZE_MAX ? low : now_high / 4;
         const int code = eddy_writer_set_write_buffer_limits(chosen.handle, high, low);
         if (answered_for(&chosen, code, now_low > now_high ? EDDY_EINVAL : 0) == 0) {
@@ -421,17 +453,20 @@ static void call_transport(void)
     switch (chance(6)) {
     case 0:
         CALLING(eddy_transport_pause_reading, "(%s)", called(&chosen));
-        if (answered_for(&chosen, eddy_transport_pause_reading(chosen.handle), want) == 0) connection->pause_asked = true;
+        if (answered_for(&chosen, eddy_transport_pause_reading(chosen.handle), want) == 0)
+            connection->pause_asked = true;
         break;
     case 1:
         CALLING(eddy_transport_resume_reading, "(%s)", called(&chosen));
-        if (answered_for(&chosen, eddy_transport_resume_reading(chosen.handle), want) == 0) connection->pause_asked = false;
+        if (answered_for(&chosen, eddy_transport_resume_reading(chosen.handle), want) == 0)
+            connection->pause_asked = false;
         break;
     case 2: {
         CALLING(eddy_transport_is_reading, "(%s)", called(&chosen));
         const bool ended = connection != NULL && connection->reader != NULL && connection->reader->eof;
         bool or_not = false;
-        const bool want = connection != NULL && !reading_is_paused(connection, &or_not) && !is_closing(connection) && !ended;
+        const bool want =
+            connection != NULL && !reading_is_paused(connection, &or_not) && !is_closing(connection) && !ended;
         const bool reads = eddy_transport_is_reading(chosen.handle);
         told_for(&chosen, reads, or_not && !is_closing(connection) && !ended ? reads : want, 0);
         break;
@@ -459,8 +494,10 @@ static void call_set_extra_info(void)
     const char value[8] = "pigeon";
     const size_t len = once_in(20) ? SIZE_MAX - chance(3) : chance(7);
     const bool nameless = once_in(20), nothing = once_in(20);
-    CALLING(eddy_transport_set_extra_info, "(%s, %s, %s, %zu)", called(&chosen), nameless ? "NULL" : "peername", nothing ? "NULL" : value, len);
-    const int code = eddy_transport_set_extra_info(chosen.handle, nameless ? NULL : "peername", nothing ? NULL : value, len);
+    CALLING(eddy_transport_set_extra_info, "(%s, %s, %s, %zu)", called(&chosen), nameless ? "NULL" : "peername",
+            nothing ? "NULL" : value, len);
+    const int code =
+        eddy_transport_set_extra_info(chosen.handle, nameless ? NULL : "peername", nothing ? NULL : value, len);
     if (answered_for(&chosen, code, nameless || len > 7 || (nothing && len > 0) ? EDDY_EINVAL : 0) != 0) return;
     connection->has_info = true, connection->info_len = len;
     memcpy(connection->info, value, len);
@@ -475,7 +512,8 @@ static void call_set_transport(void)
     const int code = eddy_reader_set_transport(chosen.handle, other.handle);
     if (chosen.code != 0 || other.code != 0) {
         reports_allowed[now_called] = true;
-        answered_either(code, chosen.code != 0 ? chosen.code : other.code, chosen.code != 0 ? chosen.or_code : other.or_code);
+        answered_either(code, chosen.code != 0 ? chosen.code : other.code,
+                        chosen.code != 0 ? chosen.or_code : other.or_code);
         return;
     }
     int want = reader->thing.loop != connection->loop ? EDDY_ESTALE : 0;
@@ -485,7 +523,9 @@ static void call_set_transport(void)
     const bool joins = connection->face == CUSTOM && !connection->joined;
     if (want == 0 && joins && (connection->lost || reader->lost)) want = EDDY_ESTATE;
     /* One that has lost its transport may have another to hold back, or not. */
-    if (want == EDDY_ESTATE && reader->connection != NULL && (reader->connection->lost || vague_reader(reader)) && code == 0) want = 0;
+    if (want == EDDY_ESTATE && reader->connection != NULL && (reader->connection->lost || vague_reader(reader)) &&
+        code == 0)
+        want = 0;
     if (answered_for(&chosen, code, want) != 0) return;
     reader->connection = connection;
     if (joins && reader->stream == NULL) stream_joined(connection, reader);
