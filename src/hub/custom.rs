@@ -255,7 +255,8 @@ impl Hub {
         const NOT: u64 =
             is::CLOSING | is::LOST | is::USER_PAUSED | is::REGULATED | is::READ_PAUSED | is::PEER_EOF;
         // Of one's own making it is at the end when that was told.
-        Ok(!connection.is(NOT) && !(connection.is(is::CUSTOM) && connection.reader.eof))
+        let is_over = connection.is(NOT) || (connection.is(is::CUSTOM) && connection.reader.eof);
+        Ok(!is_over)
     }
 
     // ---- the protocol -----------------------------------------------------------------------------------------
@@ -263,7 +264,8 @@ impl Hub {
     pub fn protocol_new(&mut self, reader: Id<Connection>, client: Callback) -> Result<(), Refusal> {
         self.accepting()?;
         let connection = self.alive(reader, face::READER)?;
-        if connection.socket.is_some() || connection.is(is::PIPE | is::PAIR | face::PROTOCOL | is::HAD_PROTOCOL)
+        if connection.socket.is_some()
+            || connection.is(is::PIPE | is::PAIR | face::PROTOCOL | is::HAD_PROTOCOL)
         {
             return Err(Refusal::Busy);
         }

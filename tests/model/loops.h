@@ -124,7 +124,8 @@ static void loop_is_gone(struct loop *loop);
 static void loop_freed(struct loop *loop)
 {
     CALLING(eddy_loop_free, "(loop%d)", loop->thing.number);
-    in_call = false;
+    in_call = false; /* it calls back itself */
+    tallies[FN_eddy_loop_free].codes[0]++;
     if (loop->running) {
         loop->free_asked = true;
         eddy_loop_free(loop->thing.handle);

@@ -160,7 +160,7 @@ static void told_pointer(const void *got, bool there)
 /* ---- callbacks ----------------------------------------------------------------------------------------- */
 
 #define OPERATIONS(F)                                                                                                \
-    F(soon) F(later) F(posted) F(read) F(drain) F(closed) F(released) F(opened) F(started) F(ended) F(secured)
+    F(soon) F(later) F(posted) F(read) F(drain) F(closed) F(released) F(opened) F(started) F(ended)
 
 enum operation {
 #define F(name) OP_##name,
