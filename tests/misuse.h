@@ -25,10 +25,8 @@ static struct ask *asks;       /* made once: a callback that comes too late or t
 static size_t asks_made, asks_checked;
 static struct ask *asking;     /* the operation that is being started: the arg of its callback */
 
-/* When a test has set them: called at the end of every callback that is counted, and for every handle that one brings.
- * A stream that nobody wants is freed. */
+/* When a test has set it: called at the end of every callback that is counted. A stream that nobody wants is freed. */
 static void (*asked_hook)(const struct ask *ask);
-static void (*brought_hook)(void *handle);
 
 PLAIN void ask_begin(const char *what)
 {
@@ -95,15 +93,13 @@ PLAIN void asked_stream(eddy_reader *reader, eddy_writer *writer, const eddy_err
 {
     CHECK((reader == NULL) == (error != NULL));
     CHECK((writer == NULL) == (error != NULL));
-    if (brought_hook != NULL && error == NULL) brought_hook(reader), brought_hook(writer);
     asked(arg, error);
-    if (brought_hook == NULL) eddy_writer_free(writer);
+    eddy_writer_free(writer);
 }
 
 PLAIN void asked_server(eddy_server *server, const eddy_error *error, void *arg)
 {
     CHECK(server != NULL || error != NULL);
-    if (brought_hook != NULL && error == NULL) brought_hook(server);
     asked(arg, error);
 }
 
@@ -112,8 +108,7 @@ PLAIN void came(eddy_reader *reader, eddy_writer *writer, const eddy_error *erro
 {
     (void)arg;
     CHECK(reader != NULL && writer != NULL && error == NULL);
-    if (brought_hook != NULL) brought_hook(reader), brought_hook(writer);
-    else eddy_writer_free(writer);
+    eddy_writer_free(writer);
 }
 
 /* Everything that was accepted since the last check has called back exactly once, everything refused never. Call it
@@ -456,8 +451,7 @@ BODY(eddy_open_pair)
     int code = eddy_open_pair(handle, NULL, readers, writers);
     CHECK((code == 0) == (readers[0] != NULL && readers[1] != NULL && writers[0] != NULL && writers[1] != NULL));
     for (int side = 0; side < 2; side++) {
-        if (brought_hook == NULL) eddy_writer_free(writers[side]);
-        else if (code == 0) brought_hook(readers[side]), brought_hook(writers[side]);
+        eddy_writer_free(writers[side]);
     }
     return code;
 }

@@ -425,7 +425,7 @@ TEST(a_transport_joins_one_stream_also_when_its_reader_was_freed, "R7")
     finish(&wire);
 }
 
-TEST(the_end_counts_also_for_a_protocol_whose_reader_was_freed, "C5 C12")
+TEST(the_end_counts_also_for_a_protocol_whose_reader_was_freed, "C5")
 {
     struct wire wire = { 0 };
     open_wire(&wire, 100);
