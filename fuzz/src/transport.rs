@@ -465,13 +465,12 @@ impl World<'_> {
             }
         });
         self.with(n, |stream| {
-            let expected = match (by_protocol, stream.has_reader) {
-                (true, _) if !stream.has_protocol => ESTALE,
-                (true, _) if stream.lost => ESTATE,
-                (true, false) => 0,
-                (false, false) => ESTALE,
-                (_, true) if stream.model.eof => ESTATE,
-                (_, true) => 0,
+            let expected = match by_protocol {
+                true if !stream.has_protocol => ESTALE,
+                true if stream.lost => ESTATE,
+                false if !stream.has_reader => ESTALE,
+                _ if stream.model.eof => ESTATE,
+                _ => 0,
             };
             assert_eq!(code, expected, "by a protocol: {by_protocol}");
             if code == 0 && stream.has_reader {
