@@ -272,16 +272,23 @@ static void run_for(uint64_t ms)
     for (uint64_t end = plain_now() + ms; plain_now() < end;) CHECK(eddy_loop_run_once(loop, 10) >= 0);
 }
 
-/* Of the answers to those who behave well, in milliseconds. */
-static double p99(uint64_t ms)
+/* Of the answers to those who behave well, from this one on, in milliseconds. */
+static double p99(size_t from)
+{
+    const size_t count = timed - from;
+    CHECK(count > 100);
+    qsort(times + from, count, sizeof *times, by_size);
+    return times[from + count * 99 / 100] / 1000.0;
+}
+
+/* Of ten seconds alone. */
+static double p99_alone(void)
 {
     timed = 0;
     measuring = true;
-    run_for(ms);
+    run_for(10000);
     measuring = false;
-    CHECK(timed > 100);
-    qsort(times, timed, sizeof *times, by_size);
-    return times[timed * 99 / 100] / 1000.0;
+    return p99(0);
 }
 
 static struct state ask(pid_t server, int in)
@@ -323,8 +330,11 @@ static void load(int in, unsigned count)
                (unsigned long long)rounds[kind]);
     printf("%llu could not connect\n", (unsigned long long)refused);
     fflush(stdout);
-    for (unsigned n = 0; n < count; n++)
+    /* Not all at once: the kernel's queue of packets is finite, and a reset that it loses is never sent again. */
+    for (unsigned n = 0; n < count; n++) {
         if (clients[n].writer != NULL) again(&clients[n], n % 2 == 0);
+        if (n % 20 == 0) run_for(1);
+    }
     run_for(3000);
     eddy_loop_free(loop);
     eddy_tls_free(tls);
@@ -371,7 +381,7 @@ TEST(many_clients_of_every_kind_for_minutes, "")
     loop = eddy_loop_new();
     for (size_t n = 0; n < STEADY; n++) begin(&steady[n]);
     run_for(1000);
-    const double alone = p99(10000);
+    const double alone = p99_alone();
     const struct state before = ask(server, told[0]);
     printf("alone: p99 %.2f ms; the server has %zu KB, %d descriptors\n", alone, before.resident / 1024,
            before.descriptors);
@@ -383,16 +393,22 @@ TEST(many_clients_of_every_kind_for_minutes, "")
         run_for(1000);
         state = ask(server, told[0]);
     } while (state.open < count * 17 / 20 && plain_now() < end);
-    double worst = 0;
+    timed = 0;
+    measuring = true;
     for (unsigned done = 0; done < seconds; done += 10) {
-        const double now = p99(10000);
+        const size_t from = timed;
+        run_for(10000);
+        const double now = p99(from);
         state = ask(server, told[0]);
-        if (now > worst) worst = now;
         printf("%3u s: p99 %.2f ms; %llu open, %llu in all, %llu handshakes failed; %zu KB, %d descriptors\n",
                done + 10, now, (unsigned long long)state.open, (unsigned long long)state.total,
                (unsigned long long)state.failed, state.resident / 1024, state.descriptors);
         fflush(stdout);
     }
+
+    measuring = false;
+    const double crowded = p99(0);
+    printf("among the others: p99 %.2f ms of %zu answers\n", crowded, timed);
 
     CHECK(kill(others, SIGUSR1) == 0);
     struct state after;
@@ -401,7 +417,7 @@ TEST(many_clients_of_every_kind_for_minutes, "")
         run_for(500);
         after = ask(server, told[0]);
     } while (after.descriptors > before.descriptors && plain_now() < end);
-    const double again_alone = p99(10000);
+    const double again_alone = p99_alone();
     printf("alone again: p99 %.2f ms; the server has %zu KB, %d descriptors\n", again_alone, after.resident / 1024,
            after.descriptors);
     int status = -1;
@@ -418,7 +434,7 @@ TEST(many_clients_of_every_kind_for_minutes, "")
     CHECK_INT(after.open, STEADY);
     /* The tables keep their places, some 200 bytes each; the pool keeps 4 MB. */
     CHECK(after.resident < before.resident + 16 * 1024 * 1024 + count * 400);
-    CHECK(worst < 3 * (alone > FLOOR ? alone : FLOOR));
+    CHECK(crowded < 3 * (alone > FLOOR ? alone : FLOOR));
     printf("%llu connections in %u s, %u at a time: nothing is lost\n", (unsigned long long)after.total, seconds,
            count + STEADY);
 }
