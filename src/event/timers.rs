@@ -71,7 +71,7 @@ impl Timers {
 
     /// Room for so many, which setting them then cannot lack. False: there is none.
     pub fn make_room(&mut self, all: usize) -> bool {
-        self.heap.capacity() >= all || self.heap.try_reserve(all - self.heap.len()).is_ok()
+        self.heap.try_reserve(all.saturating_sub(self.heap.len())).is_ok()
     }
 
     pub fn set_at(&mut self, due: Duration, number: usize) {

@@ -134,6 +134,8 @@ pub struct Hub {
     turn_share: u32,
     turn_left: u32,
     turn_reads: u32,
+    /// What all streams had received when it began.
+    turn_received: u64,
     queue: VecDeque<usize>,
     /// Those who had much to do.
     bulk: VecDeque<usize>,
@@ -146,8 +148,6 @@ pub struct Hub {
     round_work: u32,
     /// Where `round_work` ends the round; 0: its bulk has not begun.
     round_end: u32,
-    /// How much of what was received has been counted as work.
-    counted: u64,
     stats: Stats,
     debug: Option<Box<stats::Debug>>,
     /// How much of the queue belongs to this round.
@@ -227,6 +227,7 @@ impl Hub {
             turn_share: 0,
             turn_left: 0,
             turn_reads: 0,
+            turn_received: 0,
             queue: VecDeque::new(),
             bulk: VecDeque::new(),
             events: Poll::list()?,
@@ -236,7 +237,6 @@ impl Hub {
             round_calls: 0,
             round_work: 0,
             round_end: 0,
-            counted: 0,
             stats: Stats::default(),
             debug: None,
             round_queue: 0,
@@ -592,9 +592,9 @@ impl Hub {
             + self.posts.len();
         let room = EACH * objects + SPARE;
         let (queue, bulk, dirty) = (&mut self.queue, &mut self.bulk, &mut self.dirty);
-        (queue.capacity() >= room || queue.try_reserve(room - queue.len()).is_ok())
-            && (bulk.capacity() >= objects || bulk.try_reserve(objects - bulk.len()).is_ok())
-            && (dirty.capacity() >= room || dirty.try_reserve(room - dirty.len()).is_ok())
+        queue.try_reserve(room.saturating_sub(queue.len())).is_ok()
+            && bulk.try_reserve(objects.saturating_sub(bulk.len())).is_ok()
+            && dirty.try_reserve(room.saturating_sub(dirty.len())).is_ok()
             && self.timers.make_room(room)
     }
 

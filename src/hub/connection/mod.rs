@@ -609,17 +609,18 @@ impl Hub {
     #[inline(always)]
     pub(super) fn begin_turn(&mut self, id: Id<Connection>, event: Option<Event>) {
         let Some(connection) = self.connections.get_mut(id) else { return };
-        if event.is_none() {
-            // Or else it is in the queue still, and has a turn to come.
-            connection.flags &= !is::QUEUED;
-        } else if connection.is(is::BULKY) {
-            return self.stand_in_line(id, event);
+        match event {
+            Some(event) if connection.is(is::BULKY) => return self.stand_in_line(id, event),
+            // If it is in the queue, it is so still, and has a turn to come.
+            Some(_) => {}
+            None => connection.flags &= !is::QUEUED,
         }
         self.turn_of = Some(id);
         let (calls, reads) = if connection.is(is::BULKY) { (TURN_CALLS, 0) } else { LITTLE };
         self.turn_share = calls;
         self.turn_left = calls;
         self.turn_reads = reads;
+        self.turn_received = self.turn.received;
         self.turn.begin(&mut connection.reader);
         if event.is_some_and(|event| connection.note(event)) {
             self.touch(id);
@@ -628,11 +629,9 @@ impl Hub {
 
     /// Its turn comes in this round, if others leave it the time.
     #[inline(never)]
-    fn stand_in_line(&mut self, id: Id<Connection>, event: Option<Event>) {
+    fn stand_in_line(&mut self, id: Id<Connection>, event: Event) {
         self.current = 0;
-        if let Some(event) = event {
-            self.connection_event(id, event);
-        }
+        self.connection_event(id, event);
         let before = self.bulk.len();
         self.line_up(id);
         self.round_bulk += self.bulk.len() - before;
@@ -651,8 +650,7 @@ impl Hub {
         if self.turn.finish(&mut connection.reader, &mut self.pool).is_err() {
             return self.lose(id, Some(no_memory()));
         }
-        let received = self.turn.received.wrapping_sub(self.counted);
-        self.counted = self.turn.received;
+        let received = self.turn.received.wrapping_sub(self.turn_received);
         let work = calls + (received >> 10) as u32;
         connection.flags &= !is::BULKY;
         if work > LITTLE_WORK {

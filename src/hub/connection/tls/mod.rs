@@ -298,7 +298,7 @@ impl Hub {
         self.turn_reads += 1;
         if handshaking {
             // As if so much had come.
-            self.counted = self.counted.wrapping_sub(HANDSHAKE_WORK);
+            self.turn_received = self.turn_received.wrapping_sub(HANDSHAKE_WORK);
         }
         let Ok(room) = self.turn.room(reader, &mut self.pool) else {
             return self.end_tls(id, no_memory());
