@@ -1,7 +1,6 @@
 /* Peers that send more than we want, and how little of it is kept. */
 #include "ends.h"
 
-#include <malloc.h>
 #include <stdatomic.h>
 
 enum { KIB = 1024, LIMIT = 1000 };

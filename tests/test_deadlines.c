@@ -2,7 +2,6 @@
  * outcome, and not a byte lost. */
 #include "ends.h"
 
-#include <malloc.h>
 #include <stdatomic.h>
 #include <sys/syscall.h>
 
@@ -503,17 +502,6 @@ TEST(the_loop_does_not_run_for_the_sake_of_a_timer, "")
 
 /* ---- timers do not pile up ----------------------------------------------------------------------------- */
 
-/* Bytes that this process has from the heap; 0 where nobody can say. */
-static size_t heap_in_use(void)
-{
-#if defined(__SANITIZE_ADDRESS__)
-    return 0;
-#else
-    struct mallinfo2 info = mallinfo2();
-    return plain_on_valgrind() ? 0 : info.uordblks + info.hblkhd;
-#endif
-}
-
 static void read_on(struct got *got, void *data)
 {
     int *left = data;
@@ -530,7 +518,7 @@ TEST(a_hundred_thousand_reads_in_time_leave_nothing_behind, "")
     CHECK_INT(eddy_reader_set_timeout(end.reader, 3600000), 0);
     line.then = read_on;
     line.data = &left;
-    const size_t before = heap_in_use();
+    const size_t before = plain_heap();
     START(&line, eddy_reader_readline(end.reader, got_read, &line));
     while (left > 0) {
         const int target = left - 100;
@@ -538,7 +526,7 @@ TEST(a_hundred_thousand_reads_in_time_leave_nothing_behind, "")
         RUN_UNTIL(end.loop, left <= target);
     }
     CHECK_INT(line.code, 0);
-    const size_t after = heap_in_use();
+    const size_t after = plain_heap();
     if (after > before + 200000) FAIL("%zu bytes before, %zu after", before, after);
     end_free(&end);
 }
@@ -568,9 +556,9 @@ TEST(timeouts_short_and_long_by_turns_leave_nothing_behind, "")
             RUN_UNTIL(loop, reads[i].count == 2 * round + 2);
             CHECK_INT(reads[i].code, EDDY_ETIMEDOUT);
         }
-        if (round == rounds / 10) before = heap_in_use();
+        if (round == rounds / 10) before = plain_heap();
     }
-    const size_t after = heap_in_use();
+    const size_t after = plain_heap();
     if (after > before + 200000) FAIL("%zu bytes before, %zu after", before, after);
     for (int i = 0; i < ENDS; i++) {
         close(ends[i].peer);
@@ -593,9 +581,9 @@ TEST(connections_that_come_and_go_take_their_timers_along, "")
         RUN_UNTIL(loop, line.count);
         CHECK_INT(line.code, EDDY_ECANCELED);
         got_release(&line);
-        if (round == 1000 || rounds <= 1000) before = heap_in_use();
+        if (round == 1000 || rounds <= 1000) before = plain_heap();
     }
-    const size_t after = heap_in_use();
+    const size_t after = plain_heap();
     if (after > before + 100000) FAIL("%zu bytes before, %zu after", before, after);
     eddy_loop_free(loop);
 }

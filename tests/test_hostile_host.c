@@ -5,7 +5,6 @@
 
 #include <limits.h>
 #include <locale.h>
-#include <malloc.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -158,16 +157,6 @@ TEST(standard_descriptors_that_are_gone_are_left_alone, "a22 r12")
 
 /* ---- memory, stack, time --------------------------------------------------------------------------------- */
 
-static size_t heap_in_use(void)
-{
-#if defined(__SANITIZE_ADDRESS__)
-    return 0;
-#else
-    struct mallinfo2 info = mallinfo2();
-    return plain_on_valgrind() ? 0 : info.uordblks + info.hblkhd;
-#endif
-}
-
 TEST(ten_thousand_idle_connections_hold_little_memory, "r13")
 {
     struct rlimit limit, more;
@@ -183,7 +172,7 @@ TEST(ten_thousand_idle_connections_hold_little_memory, "r13")
     struct got *lines = calloc(count, sizeof *lines);
     CHECK(peers != NULL && lines != NULL);
     GOT(opened);
-    size_t before = heap_in_use();
+    size_t before = plain_heap();
     for (size_t i = 0; i < count; i++) {
         int ends[2];
         plain_unix_pair(ends);
@@ -194,7 +183,7 @@ TEST(ten_thousand_idle_connections_hold_little_memory, "r13")
         START(&lines[i], eddy_reader_readline(opened.reader, got_read, &lines[i]));
     }
     settle(loop);
-    size_t each = (heap_in_use() - before) / count;
+    size_t each = (plain_heap() - before) / count;
     if (each > 4096) FAIL("each of %zu connections holds %zu bytes", count, each);
     for (size_t i = 0; i < count; i++) plain_send_text(peers[i], "awake\n");
     for (size_t i = 0; i < count; i++) RUN_UNTIL(loop, lines[i].count == 1);

@@ -46,11 +46,13 @@ pub(super) fn config(tls: *mut eddy_tls) -> Result<Config, Refusal> {
     })
 }
 
+/// Empty where there is none: then that has no certificates in it, and no key.
+///
 /// # Safety
 /// NULL, or a text.
-unsafe fn pem<'a>(pem: *const c_char) -> Result<&'a [u8], Refusal> {
+unsafe fn pem<'a>(pem: *const c_char) -> &'a [u8] {
     // SAFETY: the caller's promise.
-    unsafe { text(pem) }?.map(str::as_bytes).ok_or(Refusal::Invalid)
+    unsafe { text(pem) }.ok().flatten().unwrap_or_default().as_bytes()
 }
 
 /// A text that must be there. That it is not is a mistake like any other: it stays with the settings.
@@ -102,9 +104,7 @@ pub unsafe extern "C" fn eddy_tls_server_new(
         // SAFETY: the caller's promise.
         let (certificates, key) = unsafe { (pem(certificates_pem), pem(key_pem)) };
         // What is wrong with them is kept.
-        let _ = tls::change(made as usize, |settings| {
-            settings.add_certificate(certificates.unwrap_or(b""), key.unwrap_or(b""))
-        });
+        let _ = tls::change(made as usize, |settings| settings.add_certificate(certificates, key));
     }
     made
 }
@@ -125,9 +125,7 @@ pub unsafe extern "C" fn eddy_tls_add_certificate(
 ) -> c_int {
     // SAFETY: the caller's promise.
     let (certificates, key) = unsafe { (pem(certificates_pem), pem(key_pem)) };
-    change("eddy_tls_add_certificate", tls, |settings| {
-        settings.add_certificate(certificates.unwrap_or(b""), key.unwrap_or(b""))
-    })
+    change("eddy_tls_add_certificate", tls, |settings| settings.add_certificate(certificates, key))
 }
 
 /// The same from files; key_path NULL: the key is in the first.
@@ -167,7 +165,7 @@ pub unsafe extern "C" fn eddy_tls_load_certificate(
 pub unsafe extern "C" fn eddy_tls_trust(tls: *mut eddy_tls, certificates_pem: *const c_char) -> c_int {
     // SAFETY: the caller's promise.
     let certificates = unsafe { pem(certificates_pem) };
-    change("eddy_tls_trust", tls, |settings| settings.trust(certificates.unwrap_or(b"")))
+    change("eddy_tls_trust", tls, |settings| settings.trust(certificates))
 }
 
 /// The same from a file.
