@@ -177,7 +177,8 @@ eddy_op eddy_loop_call_soon(eddy_loop *loop, eddy_loop_cb cb, void *arg);
 /* Never early; equal ones in the order in which they were asked for. UINT64_MAX is never. */
 eddy_op eddy_loop_call_later(eddy_loop *loop, uint64_t delay_ms, eddy_loop_cb cb, void *arg);
 
-/* From any thread; cb runs on the loop's. When the loop is freed before, it gets EDDY_ECANCELED. */
+/* From any thread; cb runs on the loop's. When the loop is freed before, it gets EDDY_ECANCELED. Refused, and
+ * never called: EDDY_ESTALE, the loop was freed already; EDDY_EFULL, there is no memory for it. */
 int eddy_loop_call_soon_threadsafe(eddy_loop *loop, eddy_loop_cb cb, void *arg);
 
 /* Its callback gets EDDY_ECANCELED, in the next round. EDDY_ESTALE: it has been called already. */

@@ -198,7 +198,8 @@ pub extern "C" fn eddy_loop_call_later(
     door::start("eddy_loop_call_later", r#loop, |hub, _| hub.call_later(delay, callback!(cb, arg)?))
 }
 
-/// From any thread; cb runs on the loop's. When the loop is freed before, it gets EDDY_ECANCELED.
+/// From any thread; cb runs on the loop's. When the loop is freed before, it gets EDDY_ECANCELED. Refused, and
+/// never called: EDDY_ESTALE, the loop was freed already; EDDY_EFULL, there is no memory for it.
 #[unsafe(no_mangle)]
 pub extern "C" fn eddy_loop_call_soon_threadsafe(
     r#loop: *mut eddy_loop,
