@@ -1,5 +1,5 @@
 // The harness of the C++ tests, as ../eddy_test.h is that of the C ones: a program runs all its tests, or those whose
-// names contain its first argument; each under an alarm, and each must leave as many descriptors open as it found.
+// names contain its first argument; each under an alarm, and each must leave as many descriptors open as there were at first.
 //
 //     TEST(name) { ... CHECK(...); }
 //     TASK(name) { ... co_await ...; }         the same within a task, with an eddy::loop &loop
@@ -170,10 +170,10 @@ int main(int argc, char **argv)
 {
     int ran = 0;
     std::setvbuf(stdout, nullptr, _IONBF, 0);
+    const int before = open_descriptors(); // of all: at the beginning of a test the last one's resolver may have some
     for (const test &one : tests()) {
         if (argc > 1 && std::strstr(one.name, argv[1]) == nullptr) continue;
         running = one.name;
-        const int before = open_descriptors();
         ::alarm(static_cast<unsigned>(60 * slow()));
         try {
             one.run();
